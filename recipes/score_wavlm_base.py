@@ -1,0 +1,34 @@
+"""SCORE on WavLM-base (Meghanani & Hain, ICASSP 2024): 3,600 steps, 101 h of audio, one GPU.
+
+As recipes/score_hubert_base.py, with the wider range of speeds and the two-layer head that the authors use for WavLM.
+The encoder is WavLM Base, not Base+.
+
+    python recipes/score_wavlm_base.py --data.root ~/corpora/LibriSpeech/train-clean-100
+"""
+
+from ssft import Data, Encoder, Recipe, Train, Views, run
+from ssft.augment import Compose, OneOf, PitchShift, SpeedPerturb
+from ssft.heads import Projection
+from ssft.losses import SoftDTW
+
+recipe = Recipe(
+    name="score_wavlm_base",
+    encoder=Encoder("microsoft/wavlm-base", trainable_layers=2),
+    views=Views(
+        augmented=Compose(
+            [
+                SpeedPerturb(factors=(0.85, 0.9, 1.0, 1.1, 1.15)),
+                OneOf([PitchShift(semitones=2), PitchShift(semitones=-2)]),
+            ]
+        ),
+        reference="frozen",
+        swap=0.5,
+    ),
+    head=Projection(256, hidden=(256,), l2_normalize=True),
+    loss=SoftDTW(gamma=0.1, divergence=True, normalize="total_length"),
+    data=Data(root="data/LibriSpeech/train-clean-100", max_seconds=25.0),
+    train=Train(steps=3600, batch_seconds=101, lr=2e-5, warmup_steps=1000, clip_norm=1.0, eps=1e-7, save_every=400),
+)
+
+if __name__ == "__main__":
+    run(recipe)

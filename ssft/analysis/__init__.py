@@ -1,0 +1,1 @@
+"""Measures of the shape of an encoder's representations, without labels."""

@@ -1,0 +1,105 @@
+"""From an utterance to a pair: decode, crop, augment, all as a function of (seed, epoch, utterance id)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ssft.data.audio import AudioError, read_audio
+from ssft.errors import DataError
+from ssft.randomness import derive_rng
+from ssft.types import SAMPLE_RATE, Augmentation, Pair, Reject, Utterance
+
+Key = tuple[int, int]
+"""(epoch, index of the utterance)."""
+
+
+class PairDataset(Dataset[Pair | Reject]):
+    """Utterances as pairs, drawn afresh in every epoch and equal whichever process draws them.
+
+    Args:
+        utterances: what to draw from.
+        augment: makes the augmented version; None leaves it equal to the original.
+        seed: the run's seed.
+        max_seconds: longer utterances are cropped, at a place drawn per epoch.
+        swap: probability that the student gets the original instead of the augmented version.
+        variants: draw as if the epoch were `epoch % variants`; 0 makes every epoch different.
+
+    Example:
+        >>> pairs = PairDataset(corpus.utterances, augment=SpeedPerturb(factors=(0.9, 1.1)))
+        >>> pairs[0, 3].augmented  # epoch 0, utterance 3: a waveform [T] at 16 kHz
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        *,
+        augment: Augmentation | None = None,
+        seed: int = 0,
+        max_seconds: float = 16.0,
+        swap: float = 0.0,
+        variants: int = 0,
+    ) -> None:
+        self.utterances = list(utterances)
+        self.augment = augment
+        self.seed = seed
+        self.max_seconds = max_seconds
+        self.swap = swap
+        self.variants = variants
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    @property
+    def seconds(self) -> list[float]:
+        """Length of each utterance after cropping, which is what a batch budget counts."""
+        return [min(utterance.seconds, self.max_seconds) for utterance in self.utterances]
+
+    def is_cropped(self, index: int) -> bool:
+        """Whether only a part of the utterance is used, another one in every epoch."""
+        return self.utterances[index].seconds > self.max_seconds
+
+    def epoch_of_draw(self, epoch: int) -> int:
+        """The epoch that the random draws use: `epoch` itself, or its variant."""
+        return epoch % self.variants if self.variants else epoch
+
+    def swapped(self, key: Key) -> bool:
+        """Whether the two roles are exchanged for this pair. Never frozen by `variants`: exchanging costs nothing."""
+        epoch, index = key
+        return bool(derive_rng(self.seed, epoch, self.utterances[index].id, "swap").random() < self.swap)
+
+    def __getitem__(self, key: Key) -> Pair | Reject:
+        epoch, index = key
+        utterance = self.utterances[index]
+        draw = (self.seed, self.epoch_of_draw(epoch), utterance.id)
+        try:
+            original = self._crop(utterance, derive_rng(*draw, "crop"))
+        except AudioError as error:
+            return Reject(utterance.id, utterance.path, error.reason, str(error))
+        augmented = self._augmented(original, utterance, derive_rng(*draw, "augment"))
+        return Pair(
+            id=utterance.id,
+            original=torch.from_numpy(original),
+            augmented=torch.from_numpy(augmented),
+            seconds=len(original) / SAMPLE_RATE,
+            swapped=self.swapped(key),
+        )
+
+    def _crop(self, utterance: Utterance, rng: np.random.Generator) -> np.ndarray:
+        seconds = min(utterance.seconds, self.max_seconds)
+        offset = rng.uniform(0.0, utterance.seconds - seconds)
+        return read_audio(utterance.path, start=utterance.start + offset, seconds=seconds)
+
+    def _augmented(self, original: np.ndarray, utterance: Utterance, rng: np.random.Generator) -> np.ndarray:
+        if self.augment is None:
+            return original.copy()
+        try:
+            augmented = self.augment(original.copy(), rng)
+        except Exception as error:
+            raise DataError(f"{self.augment!r} failed on '{utterance.id}' ({utterance.path}): {error!r}") from error
+        if not np.isfinite(augmented).all():
+            raise DataError(f"{self.augment!r} made NaN or infinite samples of '{utterance.id}' ({utterance.path}).")
+        return np.ascontiguousarray(augmented, dtype=np.float32)

@@ -1,0 +1,97 @@
+"""Which utterances make a batch: budgets of seconds, in an order that depends only on (seed, epoch)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from ssft.data.pairs import Key
+from ssft.randomness import derive_rng
+
+_POOL_BATCHES = 50
+
+
+class Position(NamedTuple):
+    """How far the data has been read: the next batch is number `batch` of `epoch`."""
+
+    epoch: int
+    batch: int
+
+
+class DurationBatchSampler(Sampler[list[Key]]):
+    """Endless batches of at most `batch_seconds` of audio, each epoch every utterance once.
+
+    Utterances of similar length share a batch: the epoch's shuffled order is cut into pools of about 50 batches, each
+    pool is sorted by length and filled into batches, and the batches are shuffled. An utterance longer than the budget
+    has a batch of its own.
+
+    Batches belong to the epoch, not to a process: rank r of W takes utterances r, r+W, ... of every batch, so W
+    processes see exactly the batches that one would, and all see equally many. A batch with fewer than W utterances
+    repeats some of them.
+
+    Args:
+        seconds: length of each utterance.
+        batch_seconds: audio per batch, over all ranks.
+        seed: the run's seed.
+        start: where to begin; resuming computes one epoch's order and decodes nothing.
+        rank: this process.
+        world_size: how many processes there are.
+    """
+
+    def __init__(
+        self,
+        seconds: Sequence[float],
+        *,
+        batch_seconds: float,
+        seed: int = 0,
+        start: Position = Position(0, 0),  # noqa: B008 (immutable)
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.seconds = np.asarray(seconds, dtype=np.float64)
+        self.batch_seconds = batch_seconds
+        self.seed = seed
+        self.start = start
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch_batches = lru_cache(maxsize=2)(self._epoch_batches)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        position = self.start
+        while True:
+            batch = self.epoch_batches(position.epoch)[position.batch]
+            if len(batch) < self.world_size:
+                batch = np.resize(batch, self.world_size)
+            yield [(position.epoch, int(index)) for index in batch[self.rank :: self.world_size]]
+            position = self.after(position)
+
+    def after(self, position: Position) -> Position:
+        """Where the reading stands once the batch at `position` has been used."""
+        if position.batch + 1 < len(self.epoch_batches(position.epoch)):
+            return Position(position.epoch, position.batch + 1)
+        return Position(position.epoch + 1, 0)
+
+    def _epoch_batches(self, epoch: int) -> list[np.ndarray]:
+        rng = derive_rng(self.seed, epoch, "batches")
+        order = rng.permutation(len(self.seconds))
+        pool_seconds = self.batch_seconds * _POOL_BATCHES
+        pools = np.floor(np.cumsum(self.seconds[order]) / pool_seconds)
+        batches = []
+        for pool in np.split(order, np.flatnonzero(np.diff(pools)) + 1):
+            by_length = pool[np.argsort(self.seconds[pool], kind="stable")]
+            batches.extend(self._fill(by_length))
+        rng.shuffle(batches)  # type: ignore[arg-type]
+        return batches
+
+    def _fill(self, utterances: np.ndarray) -> list[np.ndarray]:
+        cuts, total = [], 0.0
+        for position, seconds in enumerate(self.seconds[utterances].tolist()):
+            if total and total + seconds > self.batch_seconds:
+                cuts.append(position)
+                total = 0.0
+            total += seconds
+        return np.split(utterances, cuts)

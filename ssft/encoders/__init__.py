@@ -1,0 +1,17 @@
+"""Speech encoders: any Hugging Face checkpoint of a known family, split into a frozen bottom and a trained top."""
+
+from ssft.encoders.encoder import Encoder
+from ssft.encoders.families import FAMILIES
+from ssft.encoders.pretrained import PretrainedEncoder
+from ssft.encoders.reference import FrozenReference, StudentReference, make_reference
+from ssft.encoders.split import SplitEncoder
+
+__all__ = [
+    "FAMILIES",
+    "Encoder",
+    "FrozenReference",
+    "PretrainedEncoder",
+    "SplitEncoder",
+    "StudentReference",
+    "make_reference",
+]

@@ -1,0 +1,69 @@
+"""`Train`: how long, how fast and how much at a time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ssft.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Train:
+    """Settings of the optimisation.
+
+    Args:
+        steps: optimizer steps.
+        batch_seconds: audio per optimizer step, over all processes and micro-batches, in seconds of original audio.
+        accumulate: micro-batches that a step is split into; changes memory and speed, not the result.
+        lr: learning rate of the encoder's layers at the end of the warm-up.
+        head_lr: learning rate of the head and of a loss with weights; `lr` if None.
+        warmup_steps: steps over which the learning rate rises linearly from 0.
+        schedule: what follows the warm-up: `linear` or `cosine` to 0 at the last step, or `constant`.
+        clip_norm: gradients with a larger norm are scaled down to it.
+        weight_decay: of AdamW.
+        betas: of AdamW.
+        eps: of AdamW.
+        precision: `auto` is bf16 autocast on a GPU and float32 on a CPU. Weights and losses are float32 in any case.
+        save_every: steps between checkpoints; the last step is always saved.
+        keep: how many checkpoints stay on disk.
+        cache_variants: keep the frozen bottom's output in memory, for this many augmented versions of each utterance,
+            so that later epochs run only the top; the versions then repeat. 0 augments afresh in every epoch.
+        seed: of everything random.
+    """
+
+    steps: int = 1000
+    batch_seconds: float = 100.0
+    accumulate: int = 1
+    lr: float = 2e-5
+    head_lr: float | None = None
+    warmup_steps: int = 0
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    clip_norm: float = 1.0
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    save_every: int = 500
+    keep: int = 2
+    cache_variants: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least_one = ("steps", "accumulate", "save_every", "keep")
+        not_negative = ("warmup_steps", "weight_decay", "cache_variants")
+        positive = ("batch_seconds", "lr", "clip_norm", "eps")
+        for names, lowest, rule in (
+            (at_least_one, 1, "at least 1"),
+            (not_negative, 0, "not negative"),
+            (positive, math.ulp(0.0), "positive"),
+        ):
+            for name in names:
+                if not getattr(self, name) >= lowest:
+                    raise RecipeError(f"train.{name}={getattr(self, name)} must be {rule}.")
+        if self.warmup_steps >= self.steps:
+            raise RecipeError(
+                f"train.warmup_steps={self.warmup_steps} leaves nothing of train.steps={self.steps}. "
+                "Lower the one or raise the other."
+            )

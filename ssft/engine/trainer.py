@@ -1,0 +1,252 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ssft.data import Collate, DurationBatchSampler, PairDataset, Position, StepBatch
+from ssft.data.corpus import count_reasons, fingerprint, write_rejects
+from ssft.encoders import Encoder, SplitEncoder
+from ssft.encoders.reference import ReferenceKind
+from ssft.engine.cache import CachedPairs
+from ssft.engine.checkpoint import Checkpoint, CheckpointFolder, hash_tensors
+from ssft.engine.interrupt import Interrupted, InterruptFlag
+from ssft.engine.model import CorrespondenceModel
+from ssft.engine.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_lr, trainable
+from ssft.engine.settings import Train
+from ssft.engine.tracking import Metrics, Progress
+from ssft.errors import DataError, RunError
+from ssft.randomness import derive_seed
+from ssft.types import PairBatch, Reject
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run: where it is, the adapted encoder, and how much it heard."""
+
+    folder: Path
+    encoder: SplitEncoder
+    steps: int
+    hours: float
+    loss: float
+
+
+class CorrespondenceTrainer:
+    """Adapts an encoder by pulling two views of each utterance together.
+
+    Args:
+        encoder: the encoder, or which one to load.
+        head: between encoder and loss.
+        loss: `loss(student, reference) -> LossOutput`.
+        pairs: what to train on.
+        train: how long and how fast.
+        reference: whose view the student's is compared with.
+        workers: processes that decode and augment.
+        rejects: utterances already known to be unusable, for rejects.tsv.
+
+    Example:
+        >>> trainer = CorrespondenceTrainer(
+        ...     encoder=Encoder("tiny"), head=Identity(), loss=SoftDTW(), pairs=pairs, train=Train(steps=100)
+        ... )
+        >>> result = trainer.fit("runs/quickstart")
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: SplitEncoder | Encoder,
+        head: nn.Module,
+        loss: nn.Module,
+        pairs: PairDataset,
+        train: Train,
+        reference: ReferenceKind = "frozen",
+        workers: int = 0,
+        rejects: Sequence[Reject] = (),
+    ) -> None:
+        self.train = train
+        self.pairs = pairs
+        self.workers = workers
+        self.rejects = list(rejects)
+        split = encoder.load() if isinstance(encoder, Encoder) else encoder
+        self.model = CorrespondenceModel(
+            split, head, loss, reference=reference, seed=derive_seed(train.seed, "weights")
+        )
+        bf16 = train.precision == "bf16" or (train.precision == "auto" and torch.cuda.is_available())
+        self.accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", step_scheduler_with_optimizer=False)
+        self.optimizer = make_optimizer(self.model, train)
+
+    def fit(self, folder: str | Path, *, resume: bool = False) -> TrainResult:
+        """Train, writing metrics, rejects and checkpoints into `folder`.
+
+        Args:
+            folder: made if need be.
+            resume: go on from the folder's newest checkpoint instead of beginning.
+
+        Raises:
+            RunError: the folder already holds a run, there is nothing to resume, or the numbers stopped being finite.
+            DataError: no utterance can be used.
+            Interrupted: SIGINT or SIGTERM came; the last step is saved.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoints = CheckpointFolder(folder / "checkpoints", keep=self.train.keep)
+        if checkpoints and not resume:
+            raise RunError(
+                f"{folder} already holds a run. Continue it with `ssft resume {folder}`, or choose another --out."
+            )
+        utterances = self.pairs.utterances
+        corpus = {
+            "fingerprint": fingerprint(utterances),
+            "utterances": len(utterances),
+            "hours": round(sum(utterance.seconds for utterance in utterances) / 3600, 6),
+        }
+        identity = {"base": hash_tensors(self.model.encoder.encoder.model.state_dict()), "corpus": corpus}
+        step, position, seconds = 0, Position(0, 0), 0.0
+        if resume:
+            step, position, seconds = self._restore(checkpoints, identity)
+        model, optimizer = self.accelerator.prepare(self.model, self.optimizer)
+        loader, sampler = self._loader(position)
+        metrics = Metrics(folder / "metrics.jsonl", resume_at=step)
+        write_rejects(self.rejects, folder / "rejects.tsv")
+        progress = Progress(self.train.steps, done=step, hours=seconds / 3600)
+        batches, empty, loss, stopped = iter(loader), 0, math.nan, False
+        with InterruptFlag() as interrupt:
+            while step < self.train.steps and not stopped:
+                group: StepBatch = next(batches)
+                epoch, position = position.epoch, sampler.after(position)
+                self._note_rejects(group.rejects, folder, progress)
+                if not group.micro_batches:
+                    empty = self._count_empty(empty, sampler, epoch)
+                    continue
+                empty = 0
+                lr = set_lr(optimizer, step, self.train)
+                record = self._step(model, optimizer, group.micro_batches, step)
+                step += 1
+                loss, heard = record["loss"], sum(batch.seconds for batch in group.micro_batches)
+                seconds += heard
+                progress.advance(heard, loss)
+                hours = {"hours": round(seconds / 3600, 6), "audio_per_second": round(progress.audio_per_second, 1)}
+                metrics.write({"step": step, "epoch": epoch, **record, "lr": lr, **hours})
+                stopped = interrupt.received is not None
+                if step % self.train.save_every == 0 or step == self.train.steps or stopped:
+                    state = {"step": step, "position": list(position), "seconds": seconds, **identity}
+                    checkpoints.save(self._checkpoint(state), step)
+        progress.close()
+        if stopped and interrupt.received is not None and step < self.train.steps:
+            message = f"Stopped at step {step} of {self.train.steps} and saved. Go on with: ssft resume {folder}"
+            raise Interrupted(message, interrupt.received)
+        return TrainResult(folder, self.model.encoder, step, seconds / 3600, loss)
+
+    def _step(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, batches: Sequence[PairBatch], step: int
+    ) -> dict[str, Any]:
+        """One optimizer step: the gradient of the mean over all items of all micro-batches and processes."""
+        loss_sum, weight_sum, logs = 0.0, 0.0, {}
+        for number, batch in enumerate(batches):
+            # Dropout is the only other randomness, and a function of its place too.
+            torch.manual_seed(derive_seed(self.train.seed, step, number, self.accelerator.process_index))
+            last = number == len(batches) - 1
+            with nullcontext() if last else self.accelerator.no_sync(model), self.accelerator.autocast():
+                output = model(batch)
+            loss, weight = output["loss"], output["weight"]
+            if not torch.isfinite(loss):
+                raise RunError(
+                    f"The loss became {loss.item()} in step {step + 1}, on utterances: {', '.join(batch.ids)}."
+                )
+            self.accelerator.backward(loss * weight)
+            loss_sum, weight_sum, logs = loss_sum + loss.item() * weight, weight_sum + weight, output["logs"]
+        totals = self.accelerator.reduce(torch.tensor([loss_sum, weight_sum], dtype=torch.float64))
+        total_loss, total_weight = totals.tolist()
+        parameters = trainable(self.model)
+        for name, parameter in parameters.items():
+            if parameter.grad is None:
+                raise RunError(f"{name} is to be trained but got no gradient, so it would never change.")
+            # Gradients are averaged over processes; the weights sum over them.
+            parameter.grad.mul_(self.accelerator.num_processes / total_weight)
+        norm = float(nn.utils.clip_grad_norm_(parameters.values(), self.train.clip_norm))
+        if not math.isfinite(norm):
+            ids = ", ".join(name for batch in batches for name in batch.ids)
+            raise RunError(f"The gradient became {norm} in step {step + 1}, on utterances: {ids}.")
+        optimizer.step()
+        optimizer.zero_grad()
+        return {"loss": total_loss / total_weight, "grad_norm": norm, "pairs": sum(map(len, batches)), **logs}
+
+    def _loader(self, position: Position) -> tuple[DataLoader[Any], DurationBatchSampler]:
+        sampler = DurationBatchSampler(
+            self.pairs.seconds,
+            batch_seconds=self.train.batch_seconds,
+            seed=self.train.seed,
+            start=position,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+        )
+        cached = self.train.cache_variants > 0
+        dataset = CachedPairs(self.pairs, self.model.encoder, workers=self.workers) if cached else self.pairs
+        loader: DataLoader[Any] = DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            collate_fn=Collate(self.train.accumulate),
+            num_workers=0 if cached else self.workers,  # a cache lives in this process
+        )
+        return loader, sampler
+
+    def _note_rejects(self, rejects: Sequence[Reject], folder: Path, progress: Progress) -> None:
+        known = {reject.id for reject in self.rejects}
+        new = [reject for reject in rejects if reject.id not in known]
+        if new:
+            self.rejects += new
+            write_rejects(self.rejects, folder / "rejects.tsv")
+            for reject in new:
+                progress.say(f"rejected {reject.path}: {reject.reason}, {reject.detail}")
+
+    def _count_empty(self, empty: int, sampler: DurationBatchSampler, epoch: int) -> int:
+        """Count batches in a row of which nothing was left; a whole epoch of them is the end."""
+        if empty + 1 >= len(sampler.epoch_batches(epoch)):
+            raise DataError(
+                f"None of the {len(self.pairs):,} utterances can be used ({count_reasons(self.rejects)}); see rejects.tsv."
+            )
+        return empty + 1
+
+    def _checkpoint(self, progress: dict[str, Any]) -> Checkpoint:
+        weights = {name: parameter.detach().cpu().contiguous() for name, parameter in trainable(self.model).items()}
+        return Checkpoint(weights, optimizer_tensors(self.optimizer, self.model), progress)
+
+    def _restore(self, checkpoints: CheckpointFolder, identity: dict[str, Any]) -> tuple[int, Position, float]:
+        checkpoint, warnings = checkpoints.load()
+        for warning in warnings:
+            print(f"warning: {warning}")
+        what = {"base": "the base encoder's weights have", "corpus": "the audio has"}
+        for key, now in identity.items():
+            if checkpoint.progress[key] != now:
+                raise RunError(
+                    f"Cannot resume: {what[key]} changed since the run began ({checkpoint.progress[key]} -> {now})."
+                )
+        load_trained(self.model, checkpoint)
+        load_optimizer_tensors(self.optimizer, self.model, checkpoint.optimizer)
+        progress = checkpoint.progress
+        return progress["step"], Position(*progress["position"]), progress["seconds"]
+
+
+def load_trained(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint's weights into the model.
+
+    Raises:
+        RunError: the checkpoint belongs to a model with other trainable tensors.
+    """
+    parameters = trainable(model)
+    if set(parameters) != set(checkpoint.model):
+        differing = sorted(set(parameters) ^ set(checkpoint.model))
+        raise RunError(f"The checkpoint trains other tensors than this recipe: {', '.join(differing[:5])}.")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(checkpoint.model[name])

@@ -1,0 +1,113 @@
+"""The model card of an adapted encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ssft.encoders import PretrainedEncoder
+
+_CARD = """---
+library_name: transformers
+pipeline_tag: feature-extraction
+tags:
+- speech
+- self-supervised-fine-tuning
+- ssft{base_tag}
+---
+
+# {name}
+
+`{base}`{revision} after self-supervised fine-tuning (SSFT) with ssft {version}: layers {layers} of
+{num_layers} were trained, without labels, so that an utterance and an augmented version of it are encoded alike.
+
+## Load it
+
+```python
+from transformers import AutoFeatureExtractor, AutoModel
+extractor, model = AutoFeatureExtractor.from_pretrained("PATH"), AutoModel.from_pretrained("PATH")
+frames = model(**extractor(waveform, sampling_rate=16000, return_tensors="pt")).last_hidden_state  # 16 kHz mono
+```
+
+**Which hidden state:** `last_hidden_state` is what training compared, and what to use first{norm_note}. Layers below {first_layer} are
+those of the base model, bit for bit.
+{padding_note}
+## How it was made
+
+| | |
+|---|---|
+| base | `{base}`{revision} |
+| trained | layers {layers}, {trained:,} of {total:,} parameters |
+| loss | `{loss}` |
+| augmentation | `{augmentation}` |
+| reference | `{reference}` |
+| audio | {utterances:,} utterances, {data_hours:.2f} h |
+| heard | {heard_hours:.2f} h in {steps:,} steps |
+| learning rate | {lr:g} |
+{results}
+<details><summary>All settings (recipe.yaml; <code>ssft train recipe.yaml</code> repeats the run)</summary>
+
+```yaml
+{recipe}```
+
+</details>
+
+The licences of the base model and of the audio apply to this model. Nothing was measured beyond what is stated here.
+"""
+
+
+def model_card(
+    encoder: PretrainedEncoder,
+    *,
+    settings: dict[str, Any],
+    recipe: str,
+    provenance: dict[str, Any],
+    results: str = "",
+) -> str:
+    """Return README.md for an export.
+
+    Args:
+        encoder: the adapted encoder.
+        settings: the recipe as plain settings.
+        recipe: the recipe as YAML.
+        provenance: what `ssft.json` holds.
+        results: Markdown with measurements, if any were made.
+    """
+    base, layers = provenance["base"], provenance["trained_layers"]
+    config = encoder.model.config
+    total = f"`hidden_states[{encoder.num_layers}]`"
+    norm_note = (
+        f"; it is not the last of `hidden_states`, which lacks the final norm"
+        if config.do_stable_layer_norm
+        else f"; it equals {total}"
+    )
+    padding_note = (
+        "\nThe first convolution normalises over time, padding included, as in the base model: encode utterances one at a time,\n"
+        "or in batches of equal length, to get the features that training saw.\n"
+        if config.feat_extract_norm == "group"
+        else "\nIn padded batches pass the attention mask that the feature extractor returns.\n"
+    )
+    on_hub = base["model"].count("/") == 1 and base["revision"]
+    return _CARD.format(
+        name=provenance["name"],
+        base=base["model"],
+        base_tag=f"\nbase_model: {base['model']}" if on_hub else "",
+        revision=f" at revision `{base['revision']}`" if base["revision"] else "",
+        version=provenance["ssft"],
+        layers=", ".join(map(str, layers)),
+        num_layers=encoder.num_layers,
+        first_layer=layers[0],
+        norm_note=norm_note,
+        padding_note=padding_note,
+        trained=provenance["trained_parameters"],
+        total=sum(parameter.numel() for parameter in encoder.parameters()),
+        loss=settings["loss"],
+        augmentation=settings["views"]["augmented"],
+        reference=settings["views"]["reference"],
+        utterances=provenance["data"]["utterances"],
+        data_hours=provenance["data"]["hours"],
+        heard_hours=provenance["heard_hours"],
+        steps=provenance["steps"],
+        lr=settings["train"]["lr"],
+        results=f"\n## Measured\n\n{results}\n" if results else "",
+        recipe=recipe,
+    )

@@ -1,0 +1,7 @@
+"""What pulls the two views together."""
+
+from ssft.losses.soft_dtw import SoftDTW
+
+LOSSES = {"soft_dtw": SoftDTW}
+
+__all__ = ["LOSSES", "SoftDTW"]

@@ -1,0 +1,1 @@
+"""Pure numerics: tensors in, tensors out. Nothing here knows about audio files, encoders or runs."""

@@ -1,0 +1,198 @@
+"""The data that flows through ssft, from a recording on disk to a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssft.ops.masking import lengths_to_mask
+
+SAMPLE_RATE = 16_000
+"""Hz. Every supported encoder works at this rate; audio is converted when it is read."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A recording, or a segment of one, that can be trained on.
+
+    `path` is absolute; `start` and `seconds` select the segment, in seconds of the file's own time.
+    """
+
+    id: str
+    path: Path
+    seconds: float
+    start: float = 0.0
+    speaker: str | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Reject:
+    """An utterance that cannot be used, with a reason out of `ssft.data.audio.REASONS` and a sentence for people."""
+
+    id: str
+    path: Path
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two versions of one utterance: waveforms [T], or what a frozen bottom says about them [F, D].
+
+    `seconds` is how much original audio there is. `swapped` says that the student gets the original and the reference
+    the augmented one, instead of the reverse.
+    """
+
+    id: str
+    original: Tensor
+    augmented: Tensor
+    seconds: float
+    swapped: bool = False
+
+
+@dataclass(frozen=True)
+class Waves:
+    """A padded batch of waveforms at `SAMPLE_RATE`: samples [B, T] float32, lengths [B] in samples."""
+
+    samples: Tensor
+    lengths: Tensor
+
+    @staticmethod
+    def stack(items: Sequence[Tensor]) -> Waves:
+        """Pad waveforms [T] of different lengths with zeros into one batch."""
+        return Waves(*_pad(items))
+
+    @property
+    def seconds(self) -> float:
+        """Audio without padding, in seconds."""
+        return float(self.lengths.sum()) / SAMPLE_RATE
+
+    def to(self, device: torch.device | str) -> Waves:
+        return Waves(self.samples.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A padded batch of frame sequences: values [B, F, D], lengths [B] in frames."""
+
+    values: Tensor
+    lengths: Tensor
+
+    @staticmethod
+    def stack(items: Sequence[Tensor]) -> Frames:
+        """Pad sequences [F, D] of different lengths with zeros into one batch."""
+        return Frames(*_pad(items))
+
+    @property
+    def mask(self) -> Tensor:
+        """[B, F] bool, True where a frame is real and not padding."""
+        return lengths_to_mask(self.lengths, self.values.shape[1])
+
+    def valid(self) -> Tensor:
+        """All real frames of the batch, one after the other: [sum of lengths, D]."""
+        return self.values[self.mask]
+
+    def select(self, rows: Tensor) -> Frames:
+        """The batch items at `rows` [N], cut to the longest of them."""
+        lengths = self.lengths[rows]
+        return Frames(self.values[rows, : int(lengths.max())], lengths)
+
+    def items(self) -> Iterator[Tensor]:
+        """Each item without its padding, [F_i, D]."""
+        for values, length in zip(self.values, self.lengths.tolist(), strict=True):
+            yield values[:length]
+
+    def to(self, device: torch.device | str) -> Frames:
+        return Frames(self.values.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """A batch of pairs. Both sides are `Waves`, or both are the `Frames` a frozen bottom made of them earlier.
+
+    `swapped` [B] bool is explained in `Pair`; `seconds` is the sum over the pairs.
+    """
+
+    ids: tuple[str, ...]
+    original: Waves | Frames
+    augmented: Waves | Frames
+    swapped: Tensor
+    seconds: float
+
+    @staticmethod
+    def collate(pairs: Sequence[Pair]) -> PairBatch:
+        """Pad and stack pairs whose sides are all waveforms [T] or all frames [F, D]."""
+        stack = Waves.stack if pairs[0].original.ndim == 1 else Frames.stack
+        return PairBatch(
+            ids=tuple(pair.id for pair in pairs),
+            original=stack([pair.original for pair in pairs]),
+            augmented=stack([pair.augmented for pair in pairs]),
+            swapped=torch.tensor([pair.swapped for pair in pairs]),
+            seconds=sum(pair.seconds for pair in pairs),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def joined(self) -> Waves | Frames:
+        """Originals then augmented, as one batch of 2B, so that the encoder runs once."""
+        sides = (self.original, self.augmented)
+        values = [side.samples if isinstance(side, Waves) else side.values for side in sides]
+        size = max(value.shape[1] for value in values)
+        joined = torch.cat([_grow(value, size) for value in values])
+        lengths = torch.cat([side.lengths for side in sides])
+        return Waves(joined, lengths) if isinstance(self.original, Waves) else Frames(joined, lengths)
+
+    def to(self, device: torch.device | str) -> PairBatch:
+        return PairBatch(
+            self.ids,
+            self.original.to(device),
+            self.augmented.to(device),
+            self.swapped.to(device),
+            self.seconds,
+        )
+
+
+@dataclass(frozen=True)
+class LossOutput:
+    """What a loss returns: the mean to minimise (scalar), how many items it is a mean over, and numbers to log."""
+
+    loss: Tensor
+    weight: float
+    logs: dict[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Augmentation(Protocol):
+    """Turns a waveform [T] float32 into another, using no randomness but `rng`."""
+
+    @property
+    def changes_length(self) -> bool: ...
+
+    def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray: ...
+
+
+class Loss(Protocol):
+    """Compares what the student and the reference say about a batch of pairs."""
+
+    needs_same_length: bool
+
+    def __call__(self, student: Frames, reference: Frames) -> LossOutput: ...
+
+
+def _pad(items: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    lengths = torch.tensor([len(item) for item in items])
+    return torch.nn.utils.rnn.pad_sequence(list(items), batch_first=True), lengths
+
+
+def _grow(values: Tensor, size: int) -> Tensor:
+    """Pad [B, T, ...] with zeros to [B, size, ...]."""
+    missing = size - values.shape[1]
+    return values if missing == 0 else torch.cat([values, values.new_zeros(len(values), missing, *values.shape[2:])], 1)
