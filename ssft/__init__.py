@@ -9,11 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ssft.cli.main import run
     from ssft.data import Data, PairDataset
     from ssft.encoders import Encoder, PretrainedEncoder, SplitEncoder
     from ssft.engine import CorrespondenceModel, CorrespondenceTrainer, Train
     from ssft.recipe import Recipe, Views
-    from ssft.runs import run
     from ssft.types import Frames, PairBatch, Utterance, Waves
 
 __version__ = "0.1.0"
@@ -33,7 +33,7 @@ _HOMES = {
     "Utterance": "ssft.types",
     "Views": "ssft.recipe",
     "Waves": "ssft.types",
-    "run": "ssft.runs",
+    "run": "ssft.cli.main",
 }
 
 __all__ = [
@@ -59,3 +59,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'ssft' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,13 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
-
+from ssft.conversion import convert
 from ssft.errors import RecipeError, closest
 
 T = TypeVar("T")
 Table = Mapping[str, type]
-_PLAIN = (bool, int, float, str)
 
 
 def describe(value: Any, tables: typing.Sequence[Table] = (), *, named: bool = True) -> Any:
@@ -33,7 +31,9 @@ def describe(value: Any, tables: typing.Sequence[Table] = (), *, named: bool = T
         >>> describe(SoftDTW(gamma=0.1), [LOSSES])["name"]
         'soft_dtw'
     """
-    if value is None or isinstance(value, _PLAIN):
+    if hasattr(value, "tolist"):
+        value = value.tolist()  # numbers and arrays of NumPy and PyTorch
+    if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Path):
         return str(value)
@@ -42,7 +42,7 @@ def describe(value: Any, tables: typing.Sequence[Table] = (), *, named: bool = T
     if isinstance(value, (list, tuple)):
         return [describe(item, tables) for item in value]
     name = {"name": _name_of(type(value), tables)} if named else {}
-    return name | {key: describe(_setting(value, key), tables) for key in settings_of(type(value))}
+    return name | {key: describe(_setting(value, key), tables) for key in _settings_of_object(value)}
 
 
 def build(table: Table, spec: Any, *, where: str) -> Any:
@@ -62,7 +62,7 @@ def build(table: Table, spec: Any, *, where: str) -> Any:
         spec = {"name": spec}
     if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
         raise RecipeError(
-            f"{where}: expected a name, or a mapping with a 'name', but got {spec!r}. {closest('', table)}"
+            f"{where}: {spec!r} is neither a name nor a mapping with a name and settings. {closest('', table)}"
         )
     cls = _look_up(table, spec["name"], where)
     settings = {key: _build_nested(table, value, f"{where}.{key}") for key, value in spec.items() if key != "name"}
@@ -74,17 +74,25 @@ def construct(cls: type[T], settings: Mapping[str, Any], *, where: str, name: st
 
     YAML 1.1 reads `1e-5` as a string and the command line knows only strings, so the annotation decides.
     """
-    parameters = settings_of(cls)
     label = f"{where}: {name}" if name else where
+    check_names(cls, settings, label)
+    hints = _hints(cls)
+    values = {key: convert(value, hints[key], f"{where}.{key}") for key, value in settings.items()}
+    try:
+        return cls(**values)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise RecipeError(f"{label}: {error}") from error
+
+
+def check_names(cls: type, settings: Mapping[str, Any], label: str) -> None:
+    """Refuse settings that `cls` does not have, with the nearest name, and the lack of those that it needs."""
+    parameters = settings_of(cls)
     for key in settings:
         if key not in parameters:
-            raise RecipeError(f"{label} has no setting '{key}'. {closest(key, parameters)}")
+            raise RecipeError(f"{label} has no setting '{key}'. {closest(str(key), parameters)}")
     missing = [key for key, p in parameters.items() if p.default is p.empty and key not in settings]
     if missing:
         raise RecipeError(f"{label} needs a value for {', '.join(missing)}.")
-    hints = typing.get_type_hints(cls.__init__)
-    values = {key: _convert(value, hints.get(key, Any), f"{where}.{key}") for key, value in settings.items()}
-    return cls(**values)
 
 
 def settings_of(cls: type) -> dict[str, inspect.Parameter]:
@@ -104,42 +112,74 @@ def _build_nested(table: Table, value: Any, where: str) -> Any:
     return value
 
 
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    if not _is_plain(value):
-        return value  # an object made in Python: its own constructor has checked it
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    """Return what each setting shall be: its annotation or, without one, what its default is."""
     try:
-        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
-    except ValidationError as error:
-        problem = error.errors()[0]["msg"]
-        raise RecipeError(f"{where}: {value!r} does not fit. {problem}.") from None
-    except PydanticUserError:
-        return value
+        hints = typing.get_type_hints(cls.__init__)
+    except NameError:  # an annotation imported for type checkers only
+        hints = {}
+    unannotated = {bool: bool, int: int | float, float: float, str: str}
+    return {
+        key: hints.get(key, unannotated.get(type(parameter.default), Any))
+        for key, parameter in settings_of(cls).items()
+    }
 
 
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(_is_plain(item) for item in value)
-    if isinstance(value, Mapping):
-        return all(_is_plain(item) for item in value.values())
-    return value is None or isinstance(value, (*_PLAIN, Path))
+def _settings_of_object(value: Any) -> typing.Iterable[str]:
+    cls = type(value)
+    if cls.__module__ == "builtins":
+        raise RecipeError(
+            f"{value!r} cannot be written into a recipe. Settings are numbers, text, lists, and objects of classes "
+            "that keep their own settings."
+        )
+    settings = settings_of(cls)
+    if "name" in settings:
+        raise RecipeError(f"{cls.__name__} has a setting 'name', which recipes use for the class. Call it otherwise.")
+    return settings
 
 
 def _look_up(table: Table, name: str, where: str) -> type:
     if name in table:
         return table[name]
     if "." not in name:
-        raise RecipeError(f"{where}: '{name}' is not known. {closest(name, table)}")
-    module, _, attribute = name.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
         raise RecipeError(
-            f"{where}: cannot import '{name}' ({error}). Give the dotted path of an importable class, "
-            f"with its folder on PYTHONPATH, or one of: {', '.join(sorted(table))}."
-        ) from None
+            f"{where}: '{name}' is not known. {closest(name.lower(), table)} A class of your own is named by its "
+            f"dotted path, as in my_module.{name}."
+        )
+    try:
+        found = _imported(name)
+    except Exception as error:
+        raise RecipeError(
+            f"{where}: cannot import '{name}' ({type(error).__name__}: {error}). Give the dotted path of an importable "
+            f"class, with its folder on PYTHONPATH, or one of: {', '.join(sorted(table))}."
+        ) from error
     if not inspect.isclass(found):
-        raise RecipeError(f"{where}: '{name}' is not a class.")
+        raise RecipeError(f"{where}: '{name}' is not a class. {closest(name, table)}")
     return found
+
+
+def _imported(name: str) -> Any:
+    """Return what a dotted path names: the longest part of it that is a module, then attributes."""
+    parts = name.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        path = ".".join(parts[:end])
+        try:
+            is_main = path == _main_script() and hasattr(sys.modules["__main__"], parts[end])
+            found = sys.modules["__main__"] if is_main else importlib.import_module(path)
+        except ModuleNotFoundError as error:
+            if end > 1 and error.name and path.startswith(error.name):
+                continue
+            raise
+        for attribute in parts[end:]:
+            found = getattr(found, attribute)
+        return found
+    raise ModuleNotFoundError(f"No module named '{name}'")
+
+
+def _main_script() -> str | None:
+    """The name under which the running script would be imported."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    return Path(script).stem if script else None
 
 
 def _name_of(cls: type, tables: typing.Sequence[Table]) -> str:
@@ -147,9 +187,13 @@ def _name_of(cls: type, tables: typing.Sequence[Table]) -> str:
         for name, known in table.items():
             if known is cls:
                 return name
-    module = cls.__module__
-    if module == "__main__" and (script := getattr(sys.modules["__main__"], "__file__", None)):
-        module = Path(script).stem  # so that a recorded recipe finds the class when the script itself is imported
+    if "<locals>" in cls.__qualname__:
+        raise RecipeError(
+            f"{cls.__name__} is defined inside a function, where a recorded recipe cannot find it again. Move the "
+            "class to the top level of its file."
+        )
+    # A class of the running script is found again when the script is imported.
+    module = cls.__module__ if cls.__module__ != "__main__" else _main_script() or "__main__"
     return f"{module}.{cls.__qualname__}"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class SsftError(Exception):
-    """Anything the user can mend. The command line prints its message and exits with `exit_code`, without a traceback."""
+    """Anything the user can mend: the command line prints the message, without a traceback, and exits with the code."""
 
     exit_code = 1
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import yaml
 from torch import nn
 
-from ssft.augment import AUGMENTATIONS, Transform
-from ssft.components import build, construct, describe
+from ssft.augment import AUGMENTATIONS
+from ssft.components import build, check_names, construct, describe, settings_of
+from ssft.conversion import convert
 from ssft.data import Data
 from ssft.encoders import Encoder
 from ssft.encoders.reference import ReferenceKind
 from ssft.engine.settings import Train
-from ssft.errors import RecipeError, closest
+from ssft.errors import RecipeError
 from ssft.heads import HEADS, Identity
 from ssft.losses import LOSSES, SoftDTW
+from ssft.recipe_files import find_recipe, import_script
+from ssft.types import Augmentation
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,22 @@ class Views:
         swap: probability that the student gets the original and the reference the augmented waveform.
     """
 
-    augmented: Transform | None = None
+    augmented: Augmentation | None = None
     reference: ReferenceKind = "frozen"
     swap: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.augmented is not None and not callable(self.augmented):
+            raise RecipeError(
+                f"views.augmented: {self.augmented!r} is not an augmentation. Give one, such as SpeedPerturb(), or "
+                "several as Compose([...])."
+            )
         if not 0 <= self.swap <= 1:
             raise RecipeError(f"views.swap={self.swap} is a probability; give a number from 0 to 1.")
+
+
+SECTIONS: dict[str, type] = {"encoder": Encoder, "views": Views, "data": Data, "train": Train}
+"""The parts of a recipe whose class is fixed, so that their description needs no name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +78,23 @@ class Recipe:
     data: Data = field(default_factory=Data)
     train: Train = field(default_factory=Train)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise RecipeError(f"name: {self.name!r} cannot name a run. Give the recipe a name, such as 'my_run'.")
+        kinds = {**SECTIONS, "head": nn.Module, "loss": nn.Module}
+        for part in fields(self)[1:]:
+            value = getattr(self, part.name)
+            if not isinstance(value, kinds[part.name]):
+                example = getattr(part.default_factory, "__name__", "")
+                raise RecipeError(
+                    f"{part.name}: {value!r} does not fit. Give an object, as {part.name}={example}(...)."
+                )
+
     def describe(self) -> dict[str, Any]:
         """Return the recipe as plain settings, from which `from_description` makes an equal one."""
         tables = (AUGMENTATIONS, HEADS, LOSSES)
-        sections = ("encoder", "views", "data", "train")
         return {
-            part.name: describe(getattr(self, part.name), tables, named=part.name not in sections)
+            part.name: describe(getattr(self, part.name), tables, named=part.name not in SECTIONS)
             for part in fields(self)
         }
 
@@ -86,21 +105,28 @@ class Recipe:
         Raises:
             RecipeError: an unknown name or setting, or a value that does not fit, with its place and the nearest name.
         """
+        check_names(Recipe, description, "recipe")
         parts = dict(description)
-        parts["views"] = dict(parts.get("views") or {})
-        parts["views"]["augmented"] = build(AUGMENTATIONS, parts["views"].get("augmented"), where="views.augmented")
-        for section, cls in (("encoder", Encoder), ("views", Views), ("data", Data), ("train", Train)):
-            parts[section] = construct(cls, parts.get(section) or {}, where=section)
+        for section, cls in SECTIONS.items():
+            settings = parts.get(section) or {}
+            if not isinstance(settings, Mapping):
+                raise RecipeError(
+                    f"{section}: {settings!r} is no group of settings. {section} has {', '.join(settings_of(cls))}."
+                )
+            if section == "views":
+                augmented = build(AUGMENTATIONS, settings.get("augmented"), where="views.augmented")
+                settings = {**settings, "augmented": augmented}
+            parts[section] = construct(cls, settings, where=section)
         for component, table in (("head", HEADS), ("loss", LOSSES)):
             if component in parts:
                 parts[component] = build(table, parts[component], where=component)
-        return construct(Recipe, parts, where="recipe")
+        return Recipe(**{**parts, "name": convert(parts["name"], str, "name")})
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.describe(), sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
 
     @staticmethod
-    def from_yaml(text: str, *, where: str = "recipe") -> Recipe:
+    def from_yaml(text: str, *, where: str = "recipe.yaml") -> Recipe:
         """Build a recipe from what `to_yaml` wrote.
 
         Raises:
@@ -108,11 +134,16 @@ class Recipe:
         """
         try:
             description = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise RecipeError(f"{where} is not YAML: {error}") from None
-        if not isinstance(description, dict):
-            raise RecipeError(f"{where} does not hold a recipe (name, encoder, views, head, loss, data, train).")
-        return Recipe.from_description(description)
+        if not isinstance(description, Mapping):
+            raise RecipeError(
+                f"{where} holds no recipe. A recipe is a mapping with name, encoder, views, head, loss, data and train."
+            )
+        try:
+            return Recipe.from_description(description)
+        except RecipeError as error:
+            raise RecipeError(f"{where}: {error}") from error
 
     def check(self, *, local_files_only: bool = False) -> tuple[int, ...]:
         """Cross-check the parts, reading at most the encoder's configuration; return the layers that would train.
@@ -129,18 +160,6 @@ class Recipe:
         return self.encoder.check(local_files_only=local_files_only)
 
 
-def recipes_folder() -> Path:
-    """Return the folder of shipped recipes: inside an installed package, or at the top of the repository."""
-    package = Path(str(files("ssft")))
-    installed = package / "assets" / "recipes"
-    return installed if installed.is_dir() else package.parent / "recipes"
-
-
-def shipped_recipes() -> dict[str, Path]:
-    """Return the shipped recipes by name."""
-    return {path.stem: path for path in sorted(recipes_folder().glob("*.py"))}
-
-
 def load_recipe(source: str) -> Recipe:
     """Load a recipe from a script, from a recipe.yaml, or by the name of a shipped one.
 
@@ -149,44 +168,14 @@ def load_recipe(source: str) -> Recipe:
     Raises:
         RecipeError: no such file or name, or no recipe in it.
     """
-    path = Path(source).expanduser()
-    if path.suffix not in (".py", ".yaml", ".yml"):
-        shipped = shipped_recipes()
-        if source not in shipped:
-            raise RecipeError(
-                f"'{source}' is neither a recipe file (.py, .yaml) nor a shipped recipe. {closest(source, shipped)}"
-            )
-        path = shipped[source]
-    if not path.is_file():
-        raise RecipeError(f"{path} does not exist. `ssft recipes` lists the shipped ones.")
-    if path.suffix == ".py":
-        return _from_script(path)
-    return Recipe.from_yaml(path.read_text(encoding="utf-8"), where=str(path))
-
-
-def _from_script(path: Path) -> Recipe:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise RecipeError(f"{path} cannot be imported as Python.")
-    module = importlib.util.module_from_spec(spec)
-    # Under its own name, so that a class defined in the script is found again by its dotted path.
-    sys.modules.setdefault(path.stem, module)
-    try:
-        spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError, TypeError, AttributeError) as error:
-        line = getattr(error, "lineno", None) or _line_in(error, path)
-        raise RecipeError(f"{path}, line {line}: {error}") from error
-    recipe = getattr(module, "recipe", None)
+    path = find_recipe(source)
+    if path.suffix != ".py":
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise RecipeError(f"{path} is no text in UTF-8.") from None
+        return Recipe.from_yaml(text, where=str(path))
+    recipe = getattr(import_script(path), "recipe", None)
     if not isinstance(recipe, Recipe):
-        raise RecipeError(f"{path} does not define `recipe = Recipe(...)`.")
+        raise RecipeError(f"{path} does not define a recipe. It must say: recipe = Recipe(...)")
     return recipe
-
-
-def _line_in(error: BaseException, path: Path) -> int | str:
-    line: int | str = "?"
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line

@@ -14,7 +14,7 @@ import yaml
 
 from ssft.data import Corpus, PairDataset
 from ssft.engine import CheckpointFolder, CorrespondenceModel, CorrespondenceTrainer, TrainResult
-from ssft.engine.checkpoint import Checkpoint, write_atomically
+from ssft.engine.checkpoint import Checkpoint, refuse_existing_run, write_atomically
 from ssft.engine.optim import trainable
 from ssft.engine.trainer import load_trained
 from ssft.errors import RunError
@@ -23,18 +23,6 @@ from ssft.overrides import apply_overrides, parse_overrides
 from ssft.recipe import Recipe
 
 _PACKAGES = ("ssft", "torch", "torchaudio", "transformers", "accelerate", "peft", "soundfile", "soxr", "numpy", "numba")
-
-
-def run(recipe: Recipe) -> None:
-    """Train what a recipe script defines, with overrides from the command line; the last line of every recipe.
-
-    Example:
-        >>> if __name__ == "__main__":
-        ...     run(recipe)
-    """
-    from ssft.cli.main import run_script
-
-    sys.exit(run_script(recipe, sys.argv[1:]))
 
 
 def with_overrides(recipe: Recipe, arguments: list[str]) -> Recipe:
@@ -54,11 +42,8 @@ def start(recipe: Recipe, folder: Path) -> TrainResult:
     Raises:
         SsftError: anything the user can mend: recipe, audio, encoder or folder.
     """
-    if CheckpointFolder(folder / "checkpoints"):
-        raise RunError(
-            f"{folder} already holds a run. Continue it with `ssft resume {folder}`, or choose another --out."
-        )
     recipe.check()
+    refuse_existing_run(folder)
     folder.mkdir(parents=True, exist_ok=True)
     corpus = recipe.data.load()
     print(f"audio: {corpus.summary()}" + (f"; see {folder / 'rejects.tsv'}" if corpus.rejects else ""))
@@ -98,6 +83,11 @@ def export(folder: Path, to: Path | None = None, *, results: str = "") -> Path:
     return export_encoder(encoder, to or folder / "adapted", card=card, recipe=text, provenance=facts)
 
 
+def holds_run(folder: Path) -> bool:
+    """Return whether a run in this folder has got as far as a checkpoint."""
+    return bool(CheckpointFolder(folder / "checkpoints"))
+
+
 def recorded_recipe(folder: Path) -> Recipe:
     """Return the recipe that a run wrote down.
 
@@ -132,9 +122,8 @@ def trainable_table(model: CorrespondenceModel) -> str:
     width = max(len(name) for name, _, _ in rows)
     lines = [f"  {name:<{width}}  {shape:>10}  {count:>10,}" for name, shape, count in rows]
     total = sum(parameter.numel() for parameter in model.encoder.parameters())
-    lines.append(
-        f"  {sum(count for _, _, count in rows):,} parameters; the encoder has {total:,}, the others are frozen"
-    )
+    in_encoder = sum(tensor.numel() for tensor in trainable(model.encoder).values())
+    lines.append(f"  {in_encoder:,} of the encoder's {total:,} parameters; the others are frozen")
     return "training:\n" + "\n".join(lines)
 
 

@@ -187,6 +187,16 @@ class Loss(Protocol):
     def __call__(self, student: Frames, reference: Frames) -> LossOutput: ...
 
 
+@runtime_checkable
+class Materializable(Protocol):
+    """A head or a loss that can make its weights only once it knows the width of the frames it will be given.
+
+    A head returns the width of the frames that it makes of them; a loss, which makes none, returns None.
+    """
+
+    def materialize(self, dim: int) -> int | None: ...
+
+
 def _pad(items: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     lengths = torch.tensor([len(item) for item in items])
     return torch.nn.utils.rnn.pad_sequence(list(items), batch_first=True), lengths

@@ -15,6 +15,9 @@ class Compose(Transform):
 
     Every step draws its parameters from the waveform that enters the pipeline, before anything is applied.
 
+    Args:
+        steps: augmentations, in the order in which they are applied.
+
     Example:
         >>> Compose([SpeedPerturb(factors=(0.9, 1.1)), PitchShift(semitones=2)])(wave, rng)
     """
@@ -38,6 +41,9 @@ class Compose(Transform):
 class OneOf(Transform):
     """Applies one of the choices, each equally often.
 
+    Args:
+        choices: augmentations, one of which is drawn for each waveform.
+
     Example:
         >>> OneOf([PitchShift(semitones=2), PitchShift(semitones=-2)])(wave, rng)
     """
@@ -58,11 +64,11 @@ class OneOf(Transform):
 
 
 def _not_empty(parts: Sequence[Transform], owner: str, name: str) -> list[Transform]:
-    if not parts:
-        raise RecipeError(f"{owner}({name}=[]) does nothing; give it at least one augmentation.")
+    if not isinstance(parts, Sequence) or not parts:
+        raise RecipeError(f"{owner}({name}={parts!r}) does nothing; give it a list of at least one augmentation.")
     for part in parts:
         if not isinstance(part, Transform):
             raise RecipeError(
-                f"{owner}: {part!r} is not an augmentation; it needs draw(rng, wave) and apply(wave, parameters)."
+                f"{owner}({name}): {part!r} is not an augmentation. Derive its class from ssft.augment.Transform."
             )
     return list(parts)

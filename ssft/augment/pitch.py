@@ -27,6 +27,8 @@ class PitchShift(Transform):
     def __init__(self, semitones: float = 2.0, sample_rate: int = SAMPLE_RATE) -> None:
         if not -24 <= semitones <= 24:
             raise RecipeError(f"PitchShift(semitones={semitones}): give a shift between -24 and 24 semitones.")
+        if sample_rate < 8000:
+            raise RecipeError(f"PitchShift(sample_rate={sample_rate}): give the waveforms' rate in Hz, 8000 or more.")
         self.semitones = semitones
         self.sample_rate = sample_rate
 

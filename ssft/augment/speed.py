@@ -26,7 +26,7 @@ class SpeedPerturb(Transform):
     """
 
     def __init__(self, factors: Sequence[float] = (0.9, 1.0, 1.1)) -> None:
-        if not factors or any(not 0.5 <= factor <= 2.0 for factor in factors):
+        if len(factors) == 0 or any(not 0.5 <= factor <= 2.0 for factor in factors):
             raise RecipeError(f"SpeedPerturb(factors={factors}): give at least one factor, each between 0.5 and 2.")
         self.factors = tuple(factors)
 

@@ -41,12 +41,13 @@ def run(options: argparse.Namespace) -> None:
     from ssft.data import Data
     from ssft.encoders import PretrainedEncoder
     from ssft.recipe import load_recipe
-    from ssft.runs import export, start
+    from ssft.runs import export, holds_run, resume, start
 
     began = time.monotonic()
     recipe = load_recipe("score_tiny")
     print(f"Adapting the embedded encoder with SCORE to {len(_speakers('train'))} synthetic voices, without labels.\n")
-    result = start(recipe, options.out)
+    # A demo that was made or interrupted before goes on from where it is.
+    result = resume(options.out) if holds_run(options.out) else start(recipe, options.out)
     adapted = export(options.out)
     trained = time.monotonic()
 
@@ -70,8 +71,8 @@ def run(options: argparse.Namespace) -> None:
 
 ABOUT = (
     "Last hidden state; synthetic speech of eSpeak NG voices and sentences that training did not hear, times from the "
-    "synthesiser; one run, no intervals. `mean removed` subtracts the mean frame of each utterance, which costs nothing: "
-    "an adaptation should beat it. This shows that the tool works, not what it does to natural speech."
+    "synthesiser; one run, no intervals. `mean removed` subtracts the mean frame of each utterance, which costs "
+    "nothing: an adaptation should beat it. This shows that the tool works, not what it does to natural speech."
 )
 
 
@@ -132,7 +133,9 @@ def _add_noise(wave: np.ndarray, utterance: Utterance) -> np.ndarray:
 
     spectrum = np.fft.rfft(derive_rng("demo noise", utterance.id).standard_normal(len(wave)))
     noise = np.fft.irfft(spectrum / np.sqrt(np.arange(1, len(spectrum) + 1)), len(wave))
-    return wave + noise * np.sqrt(np.mean(wave**2) / np.mean(noise**2) / 10 ** (NOISE_SNR_DB / 10))
+    scale = np.sqrt(np.mean(wave**2) / np.mean(noise**2) / 10 ** (NOISE_SNR_DB / 10))
+    noisy: np.ndarray = wave + scale * noise
+    return noisy
 
 
 def _folder() -> Path:

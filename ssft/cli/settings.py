@@ -2,46 +2,66 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import shlex
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ssft.augment import AUGMENTATIONS
 from ssft.components import settings_of
+from ssft.conversion import shown
+from ssft.heads import HEADS
+from ssft.losses import LOSSES
 from ssft.recipe import Recipe
+
+TABLES: dict[str, Mapping[str, type]] = {"views.augmented": AUGMENTATIONS, "head": HEADS, "loss": LOSSES}
 
 
 def settings_table(recipe: Recipe) -> str:
-    """Return one line per setting of a recipe: flag, current value, meaning."""
-    rows = [("name", recipe.name, "of the run folder, runs/NAME")]
-    description = recipe.describe()
-    for section in ("encoder", "views", "head", "loss", "data", "train"):
-        rows += _rows(section, getattr(recipe, section), description[section])
-    return "\n".join(f"  --{key} {_shown(value)}\n      {meaning}" for key, value, meaning in rows)
+    """Return every setting of a recipe: flag, current value, and below it the meaning."""
+    width = max(60, min(120, shutil.get_terminal_size((120, 24)).columns))
+    lines = []
+    for key, value, meaning in settings_rows(recipe):
+        lines.append(f"  --{key} {shlex.quote(value if isinstance(value, str) else shown(value))}")
+        if key in TABLES:
+            meaning = f"{meaning} Known: {', '.join(sorted(TABLES[key]))}."
+        lines += textwrap.wrap(meaning, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)
 
 
-def _rows(prefix: str, component: Any, description: Any) -> list[tuple[str, Any, str]]:
-    rows = [(prefix, description["name"], type(component).__doc__.split("\n", 1)[0])] if "name" in description else []
-    meanings = argument_docs(type(component))
-    for name in settings_of(type(component)):
-        key, value = f"{prefix}.{name}", getattr(component, name)
-        if isinstance(description[name], dict) and "name" in description[name]:
-            rows += _rows(key, value, description[name])
-        elif isinstance(value, (list, tuple)) and value and hasattr(value[0], "draw"):
-            for index, (item, described) in enumerate(zip(value, description[name], strict=True)):
-                rows += _rows(f"{key}.{index}", item, described)
+def settings_rows(recipe: Recipe) -> Iterator[tuple[str, Any, str]]:
+    """Give key, plain value and meaning of every setting, in the order of the recipe."""
+    description, meanings = recipe.describe(), argument_docs(Recipe)
+    for part, value in description.items():
+        if isinstance(value, Mapping):
+            yield from _rows(part, getattr(recipe, part), value, meanings[part])
         else:
-            rows.append((key, description[name], meanings.get(name, "")))
-    return rows
+            yield part, value, meanings[part]
 
 
 def argument_docs(cls: type) -> dict[str, str]:
     """Return the meaning of each constructor argument from the class docstring's Args section."""
-    section = re.search(r"^ +Args:\n((?: {8,}.*\n|\n)+)", cls.__doc__ or "", flags=re.MULTILINE)
+    section = re.search(r"^Args:\n((?: {4,}.*\n?|\n)+)", inspect.getdoc(cls) or "", flags=re.MULTILINE)
     if section is None:
         return {}
-    items = re.findall(r"^ {8}(\w+): (.*(?:\n {9,}.*)*)", section[1], flags=re.MULTILINE)
+    items = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1], flags=re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in items}
 
 
-def _shown(value: Any) -> str:
-    text = "null" if value is None else str(value)
-    return f"'{text}'" if " " in text else text
+def _rows(key: str, value: Any, description: Any, meaning: str) -> Iterator[tuple[str, Any, str]]:
+    """Walk an object and its description side by side; a component gives a row for itself, then its settings."""
+    if isinstance(description, list) and any(isinstance(item, Mapping) for item in description):
+        for index, (item, described) in enumerate(zip(value, description, strict=True)):
+            yield from _rows(f"{key}.{index}", item, described, meaning)
+    elif isinstance(description, Mapping) and not isinstance(value, Mapping):
+        cls = type(value)
+        if "name" in description:
+            yield key, description["name"], (inspect.getdoc(cls) or "").split("\n", 1)[0]
+        meanings = argument_docs(cls)
+        for name in settings_of(cls):
+            yield from _rows(f"{key}.{name}", getattr(value, name), description[name], meanings.get(name, ""))
+    else:
+        yield key, description, meaning

@@ -13,40 +13,45 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", nargs="?", help="a shipped recipe's name, a script, or a run's recipe.yaml")
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?")
     add_run_arguments(parser)
+    parser.usage = "ssft train RECIPE [--out DIR] [--SETTING VALUE ...]"
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what is not a setting of the recipe: where the run goes."""
-    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/NAME)")
-    parser.add_argument("-h", "--help", action="store_true", help="show every setting of the recipe")
-    parser.usage = (
-        f"{parser.prog} {'RECIPE ' if parser.prog.endswith('train') else ''}[--out DIR] [--SETTING VALUE ...]"
-    )
+    parser.add_argument("--out", type=Path, metavar="DIR")
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.usage = f"{parser.prog} [--out DIR] [--SETTING VALUE ...]"
 
 
 def run(options: argparse.Namespace) -> None:
-    from ssft.recipe import load_recipe
+    from ssft.recipe_files import find_recipe, summary
 
     if options.recipe is None:
         if options.help:
-            print(_USAGE)
+            print(_HELP)
             return
-        raise RecipeError(f"Which recipe?\n{_USAGE}")
-    train(load_recipe(options.recipe), options)
+        raise RecipeError(f"Which recipe?\n{_HELP}")
+    path = find_recipe(options.recipe)
+
+    from ssft.recipe import load_recipe
+
+    usage = f"usage: ssft train {options.recipe} [--out DIR] [--SETTING VALUE ...]"
+    train(load_recipe(str(path)), options, usage=usage, about=summary(path))
 
 
-def train(recipe: Recipe, options: argparse.Namespace) -> None:
-    """Train `recipe` with the overrides in `options`, then export."""
+def train(recipe: Recipe, options: argparse.Namespace, *, usage: str, about: str) -> None:
+    """Train `recipe` with the overrides in `options`, then export; or, with --help, show every setting."""
     from ssft.runs import export, start, with_overrides
 
+    recipe = with_overrides(recipe, options.overrides)
     if options.help:
         from ssft.cli.settings import settings_table
 
-        print(_USAGE, settings_table(recipe), sep="\n\n")
+        parts = [usage.strip(), about, _OUT, "settings of the recipe:", settings_table(recipe)]
+        print("\n\n".join(filter(None, parts)))
         return
-    recipe = with_overrides(recipe, options.overrides)
     folder = options.out or Path("runs") / recipe.name
     result = start(recipe, folder)
     print(f"trained {result.steps:,} steps on {result.hours:.2f} h of audio; last loss {result.loss:.4f}")
@@ -58,10 +63,11 @@ def finish(adapted: Path) -> None:
     print(f'adapted encoder: {adapted}\n  load it with transformers: AutoModel.from_pretrained("{adapted}")')
 
 
-_USAGE = """usage: ssft train RECIPE [--out DIR] [--SETTING VALUE ...]
+_OUT = "  --out DIR   the run folder (default: runs/NAME)"
+_HELP = f"""usage: ssft train RECIPE [--out DIR] [--SETTING VALUE ...]
 
-  RECIPE      a shipped recipe's name (ssft recipes), a script that defines one, or the recipe.yaml of a run
-  --out DIR   the run folder (default: runs/NAME)
+  RECIPE      a shipped recipe's name (`ssft recipes`), a script that defines one, or the recipe.yaml of a run
+{_OUT}
 
   ssft train score_tiny --data.root DIR
   ssft train score_tiny --data.root DIR --train.steps 50 --loss.gamma 0.2

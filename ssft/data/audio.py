@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import struct
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,21 +12,25 @@ import numpy as np
 import soundfile
 import soxr
 
+from ssft.data.containers import audio_chunk, open_streamed_wav, states_length
+from ssft.errors import DataError
 from ssft.types import SAMPLE_RATE
 
-EXTENSIONS = frozenset({".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".au", ".w64", ".caf"})
+EXTENSIONS = frozenset(
+    {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".aifc", ".au", ".w64", ".caf", ".sph"}
+)
 """What is taken for audio when a folder is scanned."""
 
-FOREIGN_EXTENSIONS = frozenset({".m4a", ".aac", ".wma", ".amr", ".mp4", ".webm"})
+FOREIGN_EXTENSIONS = frozenset({".m4a", ".aac", ".wma", ".amr", ".mp4", ".webm", ".3gp", ".mkv", ".mov"})
 """Audio that libsndfile cannot read: reported, so that nobody wonders where those files went."""
 
 REASONS = {
-    "missing": "the file does not exist",
+    "missing": "there is no such file",
     "unsupported": "the format cannot be decoded; convert it to wav or flac",
     "empty": "the file holds no samples",
     "corrupt": "the file cannot be decoded",
     "truncated": "the file ends before the length that its header states",
-    "not_finite": "samples are NaN or infinite",
+    "not_finite": "samples are NaN, infinite or far beyond full scale",
     "silent": "there is no signal",
     "too_short": "shorter than min_seconds",
     "outside": "the segment lies outside the file",
@@ -35,13 +41,27 @@ REASONS = {
 SILENCE_PEAK = 1e-4
 """Full scale is 1. A recording whose largest excursion from its mean stays below (-80 dBFS) carries no speech."""
 
+LOUDEST_PEAK = 1e6
+"""Beyond every way of writing samples, 24-bit numbers as floats included, and on the way to an overflow."""
 
-class AudioError(Exception):
-    """A recording cannot be used; `reason` is one of `REASONS`."""
+FEWEST_SAMPLES = 400
+"""What a wav2vec 2.0 stem needs for one frame, at `SAMPLE_RATE`."""
 
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(detail or REASONS[reason])
+# Samples. An MP3 frame borrows bits from up to nine frames before it: what follows a seek is noise for 50 ms.
+_MP3_LEAD = 10 * 1152
+
+
+class AudioError(DataError):
+    """A recording cannot be used; `reason` is one of `REASONS`, `detail` a sentence for people."""
+
+    def __init__(self, reason: str, path: Path, detail: str = "") -> None:
+        super().__init__(reason, path, detail)
         self.reason = reason
+        self.path = path
+        self.detail = detail or REASONS[reason]
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}, {self.detail}"
 
 
 @dataclass(frozen=True)
@@ -59,20 +79,14 @@ def read_header(path: Path) -> Header:
     Raises:
         AudioError: missing, unsupported, empty, corrupt or truncated.
     """
-    if not path.is_file():
-        raise AudioError("missing")
-    if path.stat().st_size == 0:
-        raise AudioError("empty")
-    if path.suffix.lower() in FOREIGN_EXTENSIONS:
-        raise AudioError("unsupported")
-    try:
-        info = soundfile.info(str(path))
-    except soundfile.LibsndfileError as error:
-        raise AudioError("corrupt", str(error.error_string)) from None
-    if info.frames == 0:
-        raise AudioError("empty")
-    _refuse_cut_wav(path)
-    return Header(info.frames / info.samplerate, info.samplerate, info.channels)
+    with _opened(path) as file:
+        if file.frames == 0:
+            raise AudioError("empty", path)
+        header = Header(file.frames / file.samplerate, file.samplerate, file.channels)
+    chunk = audio_chunk(path)
+    if chunk is not None and chunk.is_cut:
+        raise AudioError("truncated", path, f"{chunk.available} of {chunk.stated} bytes of audio are there")
+    return header
 
 
 def read_audio(path: Path, *, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
@@ -86,34 +100,68 @@ def read_audio(path: Path, *, start: float = 0.0, seconds: float | None = None) 
         seconds: length of the part; to the end if None.
 
     Raises:
-        AudioError: missing, empty, corrupt, truncated, not_finite or silent.
+        AudioError: missing, unsupported, empty, corrupt, truncated, outside, not_finite or silent.
 
     Example:
         >>> read_audio(Path("a.flac"), start=1.0, seconds=2.0).shape
         (32000,)
     """
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            rate = file.samplerate
-            first = round(start * rate)
-            wanted = file.frames - first if seconds is None else min(round(seconds * rate), file.frames - first)
-            if first:
-                file.seek(first)
-            samples = file.read(wanted, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise AudioError("corrupt" if path.is_file() else "missing", str(error.error_string)) from None
+    with _opened(path) as file:
+        rate, first = file.samplerate, round(start * file.samplerate)
+        left = file.frames - first
+        if left < 0:
+            raise AudioError("outside", path, f"begins at {start:g} s of {file.frames / rate:.3f} s")
+        wanted = left if seconds is None else min(round(seconds * rate), left)
+        lead = _lead(file, first)
+        if lead < first:
+            file.seek(first - lead)
+        samples = file.read(lead + wanted, dtype="float32", always_2d=True)[lead:]
+        guessed = len(samples) < wanted and file.format == "MP3" and not states_length(path)
+    if len(samples) < wanted and not guessed:
+        raise AudioError("truncated", path, f"{len(samples)} of {wanted} samples could be decoded")
     if len(samples) == 0:
-        raise AudioError("empty")
-    if len(samples) < wanted:
-        raise AudioError("truncated", f"{len(samples)} of {wanted} samples could be decoded")
-    if not np.isfinite(samples).all():
-        raise AudioError("not_finite")
+        raise AudioError("empty", path)
+    if not (peak := np.abs(samples).max()) <= LOUDEST_PEAK:
+        raise AudioError("not_finite", path, f"the peak is {peak:g}, full scale is 1")
     wave = _to_mono(samples)
+    # Before resampling, which rings at the edges of a constant.
+    if np.abs(wave - wave.mean()).max() < SILENCE_PEAK:
+        raise AudioError("silent", path)
     if rate != SAMPLE_RATE:
         wave = soxr.resample(wave, rate, SAMPLE_RATE)
-    if np.abs(wave - wave.mean()).max(initial=0.0) < SILENCE_PEAK:
-        raise AudioError("silent")
+    if len(wave) == 0:
+        raise AudioError("empty", path)
     return wave
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """Open a file for decoding; what libsndfile has against it, now or while decoding, becomes an `AudioError`."""
+    if not os.path.isfile(path):
+        raise AudioError("missing", path)
+    if path.stat().st_size == 0:
+        raise AudioError("empty", path)
+    if path.suffix.lower() in FOREIGN_EXTENSIONS:
+        raise AudioError("unsupported", path)
+    # As bytes, because a name that is not UTF-8 is a name too. Windows has no such names and wants text.
+    name = str(path) if os.name == "nt" else os.fsencode(path)
+    try:
+        with ExitStack() as stack:
+            file = stack.enter_context(soundfile.SoundFile(name))
+            if file.frames == 0 and (streamed := open_streamed_wav(path)):
+                file = stack.enter_context(soundfile.SoundFile(stack.enter_context(streamed)))
+            yield file
+    except (soundfile.SoundFileError, OSError) as error:
+        # "File does not exist" is what libsndfile says of an MP3 that is none.
+        said = "" if "does not exist" in str(error) else getattr(error, "error_string", str(error))
+        raise AudioError("corrupt", path, said) from None
+
+
+def _lead(file: soundfile.SoundFile, first: int) -> int:
+    """How many samples before `first` have to be decoded with it; in one go, as `SoundFile.read` ends with a seek."""
+    if not file.seekable():
+        return first
+    return min(first, _MP3_LEAD) if file.format == "MP3" else 0
 
 
 def _to_mono(samples: np.ndarray) -> np.ndarray:
@@ -123,22 +171,3 @@ def _to_mono(samples: np.ndarray) -> np.ndarray:
     if samples.shape[1] > 1 and (mono**2).mean() < 1e-4 * power.max():
         mono = samples[:, int(power.argmax())]
     return np.ascontiguousarray(mono)
-
-
-def _refuse_cut_wav(path: Path) -> None:
-    """Raise if a RIFF file ends before its data chunk does: libsndfile reads such a file without a word.
-
-    A size of zero or near 2^31 or 2^32 is what streaming encoders write when they do not know the length yet.
-    """
-    with path.open("rb") as file:
-        head = file.read(12)
-        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-            return
-        while len(chunk := file.read(8)) == 8:
-            name, size = struct.unpack("<4sI", chunk)
-            if name == b"data":
-                available = path.stat().st_size - file.tell()
-                if available < size < 0x7FFF_0000:
-                    raise AudioError("truncated", f"{available} of {size} bytes of audio are there")
-                return
-            file.seek(size + size % 2, 1)

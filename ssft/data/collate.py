@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ssft.types import Pair, PairBatch, Reject
 
@@ -30,6 +31,6 @@ class Collate:
         parts = min(self.accumulate, len(pairs))
         edges = [round(part * len(pairs) / parts) for part in range(parts + 1)] if parts else []
         return StepBatch(
-            [PairBatch.collate(pairs[first:last]) for first, last in zip(edges, edges[1:], strict=False)],
+            [PairBatch.collate(pairs[first:last]) for first, last in pairwise(edges)],
             [item for item in items if isinstance(item, Reject)],
         )

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from tqdm import tqdm
-
-from ssft.data.audio import REASONS, AudioError, read_audio, read_header
-from ssft.data.manifest import MANIFEST_SUFFIXES, Entry, list_folder, read_manifest
-from ssft.errors import DataError, RecipeError
+from ssft.data.manifest import Entry, list_folder, read_manifest
+from ssft.data.probe import SHORTEST, probe
+from ssft.data.tables import MANIFEST_SUFFIXES
+from ssft.errors import DataError, RecipeError, closest
 from ssft.types import Reject, Utterance
 
-SHORTEST = 0.05
-"""Seconds. Twice the 400 samples that a wav2vec 2.0 stem needs for one frame, so that a speed-up leaves enough."""
-
-_VERIFY_HOURS = 5.0
-_WINDOW_SECONDS = 60.0
+_ONE_LINE = str.maketrans("\t\r\n", "   ")
 
 
 @dataclass(frozen=True)
@@ -67,12 +60,16 @@ class Data:
     workers: int = 2
 
     def __post_init__(self) -> None:
-        if self.min_seconds < SHORTEST:
+        if not self.root:
+            raise RecipeError("data.root is empty. Pass a folder of audio or a manifest: --data.root DIR.")
+        if not self.min_seconds >= SHORTEST:
             raise RecipeError(
                 f"data.min_seconds={self.min_seconds} is below {SHORTEST}, less than an encoder can take."
             )
-        if self.max_seconds < self.min_seconds:
+        if not self.max_seconds >= self.min_seconds:
             raise RecipeError(f"data.max_seconds={self.max_seconds} is below min_seconds={self.min_seconds}.")
+        if self.verify not in (modes := ("auto", "audio", "header")):
+            raise RecipeError(f"data.verify='{self.verify}' is not known. {closest(self.verify, modes)}")
         if self.workers < 0:
             raise RecipeError(f"data.workers={self.workers} is negative; 0 decodes in the main process.")
 
@@ -90,8 +87,9 @@ class Data:
             DataError: no such folder or manifest, no audio in it, or none that can be used.
         """
         entries, rejects = self._entries()
-        corpus = _probe(entries, self)
-        corpus = Corpus(corpus.utterances, rejects + corpus.rejects)
+        found = probe(entries, min_seconds=self.min_seconds, verify=self.verify)
+        rejects += [item for item in found if isinstance(item, Reject)]
+        corpus = Corpus([item for item in found if isinstance(item, Utterance)], rejects)
         if not corpus.utterances:
             examples = "\n".join(f"  {r.path}: {r.reason}, {r.detail}" for r in corpus.rejects[:5])
             raise DataError(
@@ -137,58 +135,6 @@ def write_rejects(rejects: Sequence[Reject], path: Path) -> None:
     lines = ["id\tpath\treason\tdetail"]
     for reject in rejects:
         fields = (reject.id, str(reject.path), reject.reason, reject.detail)
-        lines.append("\t".join(" ".join(field.split()) for field in fields))
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _probe(entries: Sequence[Entry], data: Data) -> Corpus:
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        found = list(_with_bar(pool.map(lambda entry: _look(entry, data.min_seconds), entries), entries, "headers"))
-        utterances = [item for item in found if isinstance(item, Utterance)]
-        hours = sum(utterance.seconds for utterance in utterances) / 3600
-        if data.verify == "audio" or (data.verify == "auto" and hours <= _VERIFY_HOURS):
-            checked = iter(list(_with_bar(pool.map(_verify, utterances), utterances, "audio")))
-            found = [next(checked) if isinstance(item, Utterance) else item for item in found]
-    return Corpus(
-        [item for item in found if isinstance(item, Utterance)], [item for item in found if isinstance(item, Reject)]
-    )
-
-
-def _with_bar(results, items, what):  # type: ignore[no-untyped-def]
-    # Shown after two seconds and only on a terminal.
-    return tqdm(results, total=len(items), desc=f"checking {what}", unit="file", delay=2.0, disable=None, leave=False)
-
-
-def _look(entry: Entry, min_seconds: float) -> Utterance | Reject:
-    try:
-        header = read_header(entry.path)
-        seconds = header.seconds - entry.start if entry.seconds is None else entry.seconds
-        # A manifest rounds lengths; a tenth of a second too much is rounding, more is another file.
-        if seconds <= 0 or entry.start + seconds > header.seconds + 0.1:
-            raise AudioError("outside", f"{entry.start:g} s + {seconds:g} s of {header.seconds:.3f} s")
-        seconds = min(seconds, header.seconds - entry.start)
-        if seconds < min_seconds:
-            raise AudioError("too_short", f"{seconds:.3f} s, min_seconds is {min_seconds:g}")
-    except AudioError as error:
-        return Reject(entry.id, entry.path, error.reason, str(error))
-    return Utterance(entry.id, entry.path, seconds, entry.start, entry.speaker, entry.text)
-
-
-def _verify(utterance: Utterance) -> Utterance | Reject:
-    """Decode the whole utterance, a minute at a time. A silent minute is no defect; nothing but silence is."""
-    start, end, signal = utterance.start, utterance.start + utterance.seconds, False
-    try:
-        while start < end:
-            try:
-                read_audio(utterance.path, start=start, seconds=min(_WINDOW_SECONDS, end - start))
-                signal = True
-            except AudioError as error:
-                # The last window may be less than a sample long.
-                if error.reason != "silent" and not (error.reason == "empty" and start > utterance.start):
-                    raise
-            start += _WINDOW_SECONDS
-        if not signal:
-            raise AudioError("silent")
-    except AudioError as error:
-        return Reject(utterance.id, utterance.path, error.reason, str(error))
-    return utterance
+        lines.append("\t".join(field.translate(_ONE_LINE) for field in fields))
+    # A name that is not UTF-8 is written with its bytes as \xNN.
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")

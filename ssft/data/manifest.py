@@ -1,32 +1,19 @@
-"""Listing what a corpus holds: a folder of audio, or a manifest of rows. Nothing is opened here but the manifest."""
+"""Listing what a corpus holds: a folder of audio, or a manifest. Nothing is opened here but the manifest."""
 
 from __future__ import annotations
 
-import csv
-import json
+import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ssft.data.audio import EXTENSIONS, FOREIGN_EXTENSIONS
+from ssft.data.tables import Row, read_rows
 from ssft.errors import DataError
 from ssft.types import Reject
 
-MANIFEST_SUFFIXES = frozenset({".tsv", ".csv", ".jsonl", ".json"})
-
-# The names that LibriSpeech-style tables, NeMo, Common Voice and our own files use for the same thing.
-COLUMNS = {
-    "path": ("path", "audio_filepath", "file", "filename", "file_name", "wav", "audio"),
-    "id": ("id", "utterance_id", "utt_id"),
-    "start": ("start", "offset", "start_s"),
-    "end": ("end", "end_s"),
-    "seconds": ("seconds", "duration", "duration_s"),
-    "speaker": ("speaker", "speaker_id", "spk", "client_id"),
-    "text": ("text", "transcript", "sentence"),
-    "split": ("split",),
-}
 UNLABELLED = frozenset({"", "unknown", "-"})
 
 
@@ -51,8 +38,8 @@ def list_folder(root: Path) -> list[Entry]:
     for folder, file in _walk(root):
         path = folder / file
         if path.suffix.lower() in EXTENSIONS | FOREIGN_EXTENSIONS:
-            entries.append(Entry(path.relative_to(root).as_posix(), path))
-    return sorted(entries, key=lambda entry: entry.id)
+            entries.append(Entry(_utf8(path.relative_to(root).as_posix()), path))
+    return _unique(sorted(entries, key=lambda entry: entry.id))
 
 
 def read_manifest(
@@ -61,7 +48,7 @@ def read_manifest(
     """Read a TSV or CSV with a header line, or JSON lines; relative paths are relative to the manifest's folder.
 
     Args:
-        path: the manifest. Known columns and their other names are in `COLUMNS`; only `path` is needed.
+        path: the manifest. Only `path` is needed; all columns and their other names are `ssft.data.tables.COLUMNS`.
         split: keep only rows whose `split` column says this.
         allow_outside: accept absolute paths and `..`; otherwise a manifest reaches only below its own folder.
 
@@ -71,33 +58,36 @@ def read_manifest(
     Raises:
         DataError: no path column, no split column though a split is asked for, or a file that is no table.
     """
-    rows = list(_rows(path))
+    rows = list(read_rows(path))
     if not rows:
         raise DataError(f"{path} holds no rows. Expected a header line (path, ...) and one line per recording.")
-    named = [_known_columns(row) for _, row in rows]
-    columns = sorted({key for _, row in rows for key in row})
-    if not any("path" in row for row in named):
+    if all(row.problem for row in rows):
         raise DataError(
-            f"{path} has no column for the audio path. Found: {', '.join(columns)}. "
-            f"Name one of them {' or '.join(COLUMNS['path'][:3])} in the header line."
+            f"{path} is not a readable {path.suffix[1:].upper()} manifest: line {rows[0].line}: {rows[0].problem}."
         )
     if split is not None:
-        if not any("split" in row for row in named):
-            raise DataError(f"{path} has no 'split' column, but split '{split}' was asked for. Leave data.split out.")
-        found = sorted({row.get("split", "") for row in named})
-        kept = [index for index, row in enumerate(named) if row.get("split") == split]
-        if not kept:
-            raise DataError(f"{path} has no rows with split '{split}'. Its splits: {', '.join(found)}.")
-        rows, named = [rows[index] for index in kept], [named[index] for index in kept]
-
+        rows = _of_split(rows, split, path)
     entries, rejects = [], []
-    for (line, _), row in zip(rows, named, strict=True):
+    for row in rows:
         try:
-            entries.append(_entry(row, path.parent, allow_outside=allow_outside))
+            if row.problem:
+                raise ValueError(row.problem)
+            entries.append(_entry(row.cells, path.parent, allow_outside=allow_outside))
         except ValueError as error:
-            detail = f"{path.name} line {line}: {error}"
-            rejects.append(Reject(row.get("path", f"line {line}"), path, "bad_row", detail))
+            name = row.cells.get("id") or row.cells.get("path") or f"line {row.line}"
+            rejects.append(Reject(_utf8(name), path, "bad_row", f"{path.name} line {row.line}: {error}"))
     return _unique(entries), rejects
+
+
+def _of_split(rows: Sequence[Row], split: str, path: Path) -> list[Row]:
+    """The rows of one split, and the unreadable ones, so that they are reported."""
+    found = {row.cells["split"] for row in rows if "split" in row.cells}
+    if not found:
+        raise DataError(f"{path} has no 'split' column, but split '{split}' was asked for. Leave data.split out.")
+    if split not in found:
+        names = ", ".join(sorted(found))
+        raise DataError(f"{path} has no rows with split '{split}'. Its splits: {names}.")
+    return [row for row in rows if row.problem or row.cells.get("split") == split]
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, str]]:
@@ -114,40 +104,11 @@ def _walk(root: Path) -> Iterator[tuple[Path, str]]:
                 yield Path(folder), name
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix.lower() in {".jsonl", ".json"}:
-                for number, text in enumerate(file, start=1):
-                    if text.strip():
-                        row = json.loads(text)
-                        yield number, {key: str(value) for key, value in row.items() if value is not None}
-                return
-            tabs = path.suffix.lower() == ".tsv"
-            # A quotation mark in a TSV is a character like any other.
-            reader = csv.DictReader(
-                file, delimiter="\t" if tabs else ",", quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
-            )
-            for row in reader:
-                yield reader.line_num, {key: value for key, value in row.items() if key and value is not None}
-    except (ValueError, AttributeError, csv.Error) as error:
-        raise DataError(f"{path} is not a readable {path.suffix[1:].upper()} manifest: {error}.") from None
-
-
-def _known_columns(row: Mapping[str, str]) -> dict[str, str]:
-    found = {}
-    for name, aliases in COLUMNS.items():
-        value = next((row[alias] for alias in aliases if alias in row), None)
-        if value is not None:
-            found[name] = value.strip()
-    return found
-
-
 def _entry(row: Mapping[str, str], folder: Path, *, allow_outside: bool) -> Entry:
     name = row.get("path", "")
     if not name:
         raise ValueError("no path")
-    if "://" in name or name.endswith("|"):
+    if "://" in name or name.startswith("|") or name.endswith("|"):
         raise ValueError(f"'{name}' is a URL or a command; download or convert it first")
     if not allow_outside and (Path(name).is_absolute() or ".." in Path(name).parts):
         raise ValueError(f"'{name}' leaves the manifest's folder; pass --data.allow_outside true to accept that")
@@ -158,7 +119,7 @@ def _entry(row: Mapping[str, str], folder: Path, *, allow_outside: bool) -> Entr
         raise ValueError(f"start {start} and length {seconds} do not select anything")
     speaker, text = row.get("speaker"), row.get("text")
     return Entry(
-        id=row.get("id") or (f"{name}@{start:g}" if start else name),
+        id=_utf8(row.get("id") or (f"{name}@{start:g}" if start else name)),
         path=folder / name,
         start=start,
         seconds=seconds,
@@ -172,17 +133,30 @@ def _number(row: Mapping[str, str], key: str) -> float | None:
     if not text:
         return None
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise ValueError(f"{key} '{text}' is not a number") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{key} '{text}' is not a number")
+    return number
+
+
+def _utf8(text: str) -> str:
+    """`text` fit for a hash or a file, though it came from a file name or a JSON string that is not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _unique(entries: list[Entry]) -> list[Entry]:
     """Give the second and later entries of the same id a running number, so that nothing is lost."""
+    taken = {entry.id for entry in entries}
     seen: Counter[str] = Counter()
     unique = []
     for entry in entries:
         seen[entry.id] += 1
-        count = seen[entry.id]
-        unique.append(entry if count == 1 else replace(entry, id=f"{entry.id}#{count}"))
+        if seen[entry.id] > 1:
+            while (name := f"{entry.id}#{seen[entry.id]}") in taken:
+                seen[entry.id] += 1
+            taken.add(name)
+            entry = replace(entry, id=name)
+        unique.append(entry)
     return unique

@@ -8,13 +8,16 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ssft.data.audio import AudioError, read_audio
+from ssft.data.audio import FEWEST_SAMPLES, AudioError, read_audio
 from ssft.errors import DataError
 from ssft.randomness import derive_rng
 from ssft.types import SAMPLE_RATE, Augmentation, Pair, Reject, Utterance
 
 Key = tuple[int, int]
 """(epoch, index of the utterance)."""
+
+_CROPS = 10
+"""Places to try in a long recording before it counts as silent."""
 
 
 class PairDataset(Dataset[Pair | Reject]):
@@ -78,7 +81,7 @@ class PairDataset(Dataset[Pair | Reject]):
         try:
             original = self._crop(utterance, derive_rng(*draw, "crop"))
         except AudioError as error:
-            return Reject(utterance.id, utterance.path, error.reason, str(error))
+            return Reject(utterance.id, utterance.path, error.reason, error.detail)
         augmented = self._augmented(original, utterance, derive_rng(*draw, "augment"))
         return Pair(
             id=utterance.id,
@@ -88,18 +91,33 @@ class PairDataset(Dataset[Pair | Reject]):
             swapped=self.swapped(key),
         )
 
-    def _crop(self, utterance: Utterance, rng: np.random.Generator) -> np.ndarray:
+    def _crop(self, utterance: Utterance, rng: np.random.Generator, tries: int = _CROPS) -> np.ndarray:
         seconds = min(utterance.seconds, self.max_seconds)
         offset = rng.uniform(0.0, utterance.seconds - seconds)
-        return read_audio(utterance.path, start=utterance.start + offset, seconds=seconds)
+        try:
+            wave = read_audio(utterance.path, start=utterance.start + offset, seconds=seconds)
+        except AudioError as error:
+            # A pause in a long recording is no defect: draw another place.
+            if error.reason in ("silent", "empty") and seconds < utterance.seconds and tries > 1:
+                return self._crop(utterance, rng, tries - 1)
+            raise
+        if len(wave) < FEWEST_SAMPLES:
+            raise AudioError("too_short", utterance.path, f"{len(wave)} samples at {SAMPLE_RATE} Hz")
+        return wave
 
     def _augmented(self, original: np.ndarray, utterance: Utterance, rng: np.random.Generator) -> np.ndarray:
         if self.augment is None:
             return original.copy()
+        where = f"'{utterance.id}' ({utterance.path})"
         try:
-            augmented = self.augment(original.copy(), rng)
+            augmented = np.ascontiguousarray(self.augment(original.copy(), rng), dtype=np.float32)
         except Exception as error:
-            raise DataError(f"{self.augment!r} failed on '{utterance.id}' ({utterance.path}): {error!r}") from error
+            raise DataError(f"{self.augment!r} failed on {where}: {error!r}") from error
+        if augmented.ndim != 1 or len(augmented) < FEWEST_SAMPLES:
+            raise DataError(
+                f"{self.augment!r} made an array of shape {augmented.shape} of {where}; "
+                f"expected a waveform [T] of at least {FEWEST_SAMPLES} samples."
+            )
         if not np.isfinite(augmented).all():
-            raise DataError(f"{self.augment!r} made NaN or infinite samples of '{utterance.id}' ({utterance.path}).")
-        return np.ascontiguousarray(augmented, dtype=np.float32)
+            raise DataError(f"{self.augment!r} made NaN or infinite samples of {where}.")
+        return augmented

@@ -84,7 +84,7 @@ class DurationBatchSampler(Sampler[list[Key]]):
         for pool in np.split(order, np.flatnonzero(np.diff(pools)) + 1):
             by_length = pool[np.argsort(self.seconds[pool], kind="stable")]
             batches.extend(self._fill(by_length))
-        rng.shuffle(batches)  # type: ignore[arg-type]
+        rng.shuffle(batches)
         return batches
 
     def _fill(self, utterances: np.ndarray) -> list[np.ndarray]:

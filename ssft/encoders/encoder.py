@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ssft.encoders.pretrained import PretrainedEncoder, load_config
+from ssft.encoders.loading import load_config
+from ssft.encoders.pretrained import PretrainedEncoder
 from ssft.encoders.split import SplitEncoder, layer_numbers
 from ssft.errors import RecipeError
 

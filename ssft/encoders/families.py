@@ -13,8 +13,8 @@ class Family:
     """How the transformer layers of a family want to be called.
 
     Args:
-        mask: `attention` for layers that take transformers' bidirectional attention mask, `padding` for layers that take
-            the [B, F] mask of real frames.
+        mask: `attention` for layers that take transformers' bidirectional attention mask, `padding` for layers that
+            take the [B, F] mask of real frames.
         shared_position_bias: the first layer makes a position bias that all layers use (WavLM).
     """
 

@@ -12,8 +12,8 @@ class MaskedGroupNorm(nn.GroupNorm):
     """A GroupNorm over time whose statistics are taken from the real positions of each item.
 
     HuBERT-base, WavLM-base and wav2vec2-base normalise every channel of their first convolution over the whole padded
-    batch, so the features of an utterance depend on how much padding follows it, attention mask or not. Weights, names and,
-    for an utterance without padding, results are those of the layer that it replaces.
+    batch, so the features of an utterance depend on how much padding follows it, attention mask or not. Weights, names
+    and, for an utterance without padding, results are those of the layer that it replaces.
 
     Set `lengths` [B] (positions along time) before a padded batch, and None before one without padding.
     """

@@ -17,8 +17,8 @@ from ssft.types import Frames, Waves
 class SplitEncoder(nn.Module):
     """A pre-trained encoder, split below its lowest trained layer, so that `top(bottom(waves)) == encoder(waves)`.
 
-    Everything is frozen but the chosen layers. Whatever mode is asked for, frozen parts stay in eval mode: no dropout, no
-    layer drop, no SpecAugment.
+    Everything is frozen but the chosen layers. Whatever mode is asked for, frozen parts stay in eval mode: no dropout,
+    no layer drop, no SpecAugment.
 
     Args:
         encoder: what to split.
@@ -92,11 +92,7 @@ class SplitEncoder(nn.Module):
         return layer
 
     def _layer_mask(self, frames: Frames) -> Tensor | None:
-        mask = frames.mask
-        if bool(mask.all()):
-            padding = None
-        else:
-            padding = mask
+        padding = None if bool(frames.mask.all()) else frames.mask
         if self.encoder.family.mask == "padding":
             return padding
         from transformers.masking_utils import create_bidirectional_mask
@@ -107,7 +103,7 @@ class SplitEncoder(nn.Module):
         return attention
 
     def _position_bias(self, frames: Frames) -> Tensor | None:
-        """The bias that the first layer of all would have handed up, [B * heads, F, F]; the top makes its own at cut 0."""
+        """The bias [B * heads, F, F] that the encoder's first layer would have handed up; at cut 0 the top makes it."""
         if self.cut == 0:
             return None
         batch, size, _ = frames.values.shape

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -12,7 +13,7 @@ from tqdm import tqdm
 from ssft.data.pairs import Key, PairDataset
 from ssft.encoders import SplitEncoder
 from ssft.errors import RunError
-from ssft.types import Frames, Pair, Reject, Waves
+from ssft.types import Pair, Reject, Waves
 
 _BATCH_SECONDS = 60.0
 
@@ -21,85 +22,93 @@ class CachedPairs(Dataset[Pair | Reject]):
     """`PairDataset` with the bottom already applied: original and augmented are frames [F, D] instead of samples.
 
     The bottom is frozen, so what it says about a waveform never changes; with a fixed number of augmented variants per
-    utterance it need be asked only once for each. Everything is encoded in batches that depend on the corpus alone, so a
+    utterance it need be asked only once for each. Everything is encoded in batches that depend on the keys alone, so a
     resumed run refills the cache with exactly the same numbers.
 
     Args:
         pairs: with `variants` of at least 1.
         encoder: whose bottom is used; the frames are kept on the CPU.
+        keys: what the run will ask for, in all its epochs; anything else is encoded when it is asked for.
         workers: processes that decode and augment.
 
     Raises:
         RunError: the frames would not fit into memory.
     """
 
-    def __init__(self, pairs: PairDataset, encoder: SplitEncoder, *, workers: int = 0) -> None:
+    def __init__(self, pairs: PairDataset, encoder: SplitEncoder, *, keys: Iterable[Key], workers: int = 0) -> None:
         self.pairs = pairs
         self.encoder = encoder
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
-        if memory and self.bytes > 0.7 * memory:
-            raise RunError(
-                f"train.cache_variants={pairs.variants} would keep {self.bytes / 2**30:.1f} GiB of frames in memory, of "
-                f"{memory / 2**30:.1f} GiB. Use fewer variants, or 0 for no cache."
-            )
         self._kept: dict[Key, Pair | Reject] = {}
-        self._fill(workers)
-
-    @property
-    def bytes(self) -> int:
-        """Memory that the cache takes, assuming that augmentation keeps the length."""
-        frames = sum(self.pairs.seconds) * self.encoder.encoder.frame_rate
-        return round(frames * self.encoder.encoder.width * 4 * (self.pairs.variants + 1))
+        self._originals: dict[int, Tensor] = {}
+        needed = sorted({(pairs.epoch_of_draw(epoch), index) for epoch, index in keys})
+        self._refuse_if_too_large(needed)
+        self._fill(needed, workers)
 
     def __getitem__(self, key: Key) -> Pair | Reject:
         epoch, index = key
-        kept = self._kept[self.pairs.epoch_of_draw(epoch), index]
+        place = (self.pairs.epoch_of_draw(epoch), index)
+        if place not in self._kept:
+            self._encode([place], [self.pairs[place]])
+        kept = self._kept[place]
         if isinstance(kept, Reject):
             return kept
         return Pair(kept.id, kept.original, kept.augmented, kept.seconds, self.pairs.swapped(key))
 
-    def _fill(self, workers: int) -> None:
-        batches = self._batches()
+    def _refuse_if_too_large(self, keys: Sequence[Key]) -> None:
+        seconds = self.pairs.seconds
+        originals = {key if self.pairs.is_cropped(key[1]) else key[1]: seconds[key[1]] for key in keys}
+        frames = (sum(originals.values()) + sum(seconds[index] for _, index in keys)) * self.encoder.encoder.frame_rate
+        needed = frames * self.encoder.encoder.width * 4
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
+        if memory and needed > 0.7 * memory:
+            raise RunError(
+                f"train.cache_variants={self.pairs.variants} would keep {needed / 2**30:.1f} GiB of frames in memory, "
+                f"of {memory / 2**30:.1f} GiB. Use fewer variants, or 0 for no cache."
+            )
+
+    def _fill(self, keys: Sequence[Key], workers: int) -> None:
+        batches = self._batches(keys)
         # `list` hands the pairs of a batch over as they are, not padded into one tensor.
         loader = DataLoader(self.pairs, batch_sampler=batches, collate_fn=list, num_workers=workers)
-        label = f"encoding {len(self.pairs)} utterances, {self.pairs.variants} variants"
-        for keys, items in zip(batches, tqdm(loader, desc=label, unit="batch", disable=None, leave=False), strict=True):
-            self._encode(keys, items)
+        label = f"encoding {len({index for _, index in keys}):,} utterances, {len(keys):,} pairs"
+        if not sys.stderr.isatty():
+            print(label, file=sys.stderr, flush=True)
+        for own, items in zip(batches, tqdm(loader, desc=label, unit="batch", disable=None, leave=False), strict=True):
+            self._encode(own, items)
 
-    def _batches(self) -> list[list[Key]]:
-        """Every (variant, utterance) once, by length, in batches of about a minute."""
+    def _batches(self, keys: Sequence[Key]) -> list[list[Key]]:
+        """The keys by length, in batches of about a minute."""
         seconds = self.pairs.seconds
         batches: list[list[Key]] = []
-        for variant in range(self.pairs.variants):
-            batch: list[Key] = []
-            for index in sorted(range(len(seconds)), key=lambda index: seconds[index]):
-                if batch and (len(batch) + 1) * seconds[index] > _BATCH_SECONDS:
-                    batches.append(batch)
-                    batch = []
-                batch.append((variant, index))
-            batches.append(batch)
+        for key in sorted(keys, key=lambda key: (seconds[key[1]], key)):
+            if not batches or (len(batches[-1]) + 1) * seconds[key[1]] > _BATCH_SECONDS:
+                batches.append([])
+            batches[-1].append(key)
         return batches
 
     def _encode(self, keys: Sequence[Key], items: Sequence[Pair | Reject]) -> None:
-        good = [(key, item) for key, item in zip(keys, items, strict=True) if isinstance(item, Pair)]
+        pairs = {key: item for key, item in zip(keys, items, strict=True) if isinstance(item, Pair)}
         self._kept.update((key, item) for key, item in zip(keys, items, strict=True) if isinstance(item, Reject))
-        if not good:
+        if not pairs:
             return
-        # Whole utterances are the same original in every variant; crops are not.
-        fresh = [key for key, _ in good if key[0] == 0 or self.pairs.is_cropped(key[1])]
-        waves = [item.augmented for _, item in good] + [item.original for key, item in good if key in set(fresh)]
-        frames = list(self._bottom(waves).items())
-        originals = dict(zip(fresh, frames[len(good) :], strict=True))
-        for (key, item), augmented in zip(good, frames, strict=False):
-            original = originals[key].clone() if key in originals else self._first_original(key[1])
-            self._kept[key] = Pair(item.id, original, augmented.clone(), item.seconds)
+        # A whole utterance is the same original in every variant; a crop is not.
+        fresh: dict[Key | int, Tensor] = {}
+        for key, pair in pairs.items():
+            place = self._place_of_original(key)
+            if place not in self._originals:
+                fresh[place] = pair.original
+        frames = self._bottom([*(pair.augmented for pair in pairs.values()), *fresh.values()])
+        originals = dict(zip(fresh, frames[len(pairs) :], strict=True))
+        self._originals.update((place, values) for place, values in originals.items() if isinstance(place, int))
+        for (key, pair), augmented in zip(pairs.items(), frames, strict=False):
+            place = self._place_of_original(key)
+            original = originals[place] if place in originals else self._originals[key[1]]
+            self._kept[key] = Pair(pair.id, original, augmented, pair.seconds)
 
-    def _first_original(self, index: int) -> Tensor:
-        first = self._kept[0, index]
-        if isinstance(first, Reject):
-            raise RunError(f"{first.path} could be read once but not before ({first.reason}): is it being written to?")
-        return first.original
+    def _place_of_original(self, key: Key) -> Key | int:
+        return key if self.pairs.is_cropped(key[1]) else key[1]
 
-    def _bottom(self, waves: Sequence[Tensor]) -> Frames:
+    def _bottom(self, waves: Sequence[Tensor]) -> list[Tensor]:
         device = next(self.encoder.parameters()).device
-        return self.encoder.bottom(Waves.stack(waves).to(device)).to("cpu")
+        frames = self.encoder.bottom(Waves.stack(waves).to(device)).to("cpu")
+        return [item.clone() for item in frames.items()]  # without the padding of the batch

@@ -82,13 +82,27 @@ class CheckpointFolder:
                 return Checkpoint(model, optimizer, progress), warnings
             warnings.append(f"{folder.name} is damaged ({problem}); trying the one before it.")
         details = "".join(f"\n  {warning}" for warning in warnings)
-        raise RunError(f"{self.path} holds no usable checkpoint, so there is nothing to go on from.{details}")
+        raise RunError(
+            f"{self.path} holds no usable checkpoint, so there is nothing to go on from; begin again.{details}"
+        )
 
     def __bool__(self) -> bool:
         return bool(self._steps())
 
     def _steps(self) -> list[Path]:
         return sorted(path for path in self.path.glob("step-*") if path.is_dir() and path.suffix != _PARTIAL)
+
+
+def refuse_existing_run(folder: Path) -> None:
+    """Raise if a run in this folder has got as far as a checkpoint.
+
+    Raises:
+        RunError: it has.
+    """
+    if CheckpointFolder(folder / "checkpoints"):
+        raise RunError(
+            f"{folder} already holds a run. Continue it with `ssft resume {folder}`, or choose another --out."
+        )
 
 
 @contextmanager

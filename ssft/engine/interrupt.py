@@ -10,7 +10,7 @@ from typing import Any
 from ssft.errors import RunError
 
 
-class Interrupted(RunError):
+class InterruptedRunError(RunError):
     """The run was asked to stop, and can be resumed."""
 
     def __init__(self, message: str, signal_number: int) -> None:
@@ -40,3 +40,9 @@ class InterruptFlag:
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = number
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """Let a data worker outlive the Ctrl-C that its parent is about to handle: a terminal signals the whole group."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

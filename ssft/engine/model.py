@@ -9,7 +9,7 @@ from torch import nn
 
 from ssft.encoders import SplitEncoder, make_reference
 from ssft.encoders.reference import ReferenceKind
-from ssft.types import Frames, LossOutput, PairBatch
+from ssft.types import Frames, LossOutput, Materializable, PairBatch
 
 
 class CorrespondenceModel(nn.Module):
@@ -42,10 +42,10 @@ class CorrespondenceModel(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             width = encoder.encoder.width
-            for part in (head, loss):
-                if hasattr(part, "materialize"):
-                    part.materialize(width)
-                    width = getattr(part, "dim", width)
+            if isinstance(head, Materializable):
+                width = head.materialize(width) or width
+            if isinstance(loss, Materializable):
+                loss.materialize(width)
         self.head = head
         self.loss = loss
 

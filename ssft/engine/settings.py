@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from ssft.errors import RecipeError
+from ssft.errors import RecipeError, closest
+
+Schedule = Literal["linear", "cosine", "constant"]
+Precision = Literal["auto", "float32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,12 @@ class Train:
     lr: float = 2e-5
     head_lr: float | None = None
     warmup_steps: int = 0
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    schedule: Schedule = "linear"
     clip_norm: float = 1.0
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    precision: Literal["auto", "float32", "bf16"] = "auto"
+    precision: Precision = "auto"
     save_every: int = 500
     keep: int = 2
     cache_variants: int = 0
@@ -62,6 +65,10 @@ class Train:
             for name in names:
                 if not getattr(self, name) >= lowest:
                     raise RecipeError(f"train.{name}={getattr(self, name)} must be {rule}.")
+        for name, choices in (("schedule", get_args(Schedule)), ("precision", get_args(Precision))):
+            if getattr(self, name) not in choices:
+                value = getattr(self, name)
+                raise RecipeError(f"train.{name}='{value}' is not known. {closest(value, choices)}")
         if self.warmup_steps >= self.steps:
             raise RecipeError(
                 f"train.warmup_steps={self.warmup_steps} leaves nothing of train.steps={self.steps}. "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,8 @@ from ssft.data.corpus import count_reasons, fingerprint, write_rejects
 from ssft.encoders import Encoder, SplitEncoder
 from ssft.encoders.reference import ReferenceKind
 from ssft.engine.cache import CachedPairs
-from ssft.engine.checkpoint import Checkpoint, CheckpointFolder, hash_tensors
-from ssft.engine.interrupt import Interrupted, InterruptFlag
+from ssft.engine.checkpoint import Checkpoint, CheckpointFolder, hash_tensors, refuse_existing_run
+from ssft.engine.interrupt import InterruptedRunError, InterruptFlag, leave_signals_to_parent
 from ssft.engine.model import CorrespondenceModel
 from ssft.engine.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_lr, trainable
 from ssft.engine.settings import Train
@@ -95,26 +97,18 @@ class CorrespondenceTrainer:
         Raises:
             RunError: the folder already holds a run, there is nothing to resume, or the numbers stopped being finite.
             DataError: no utterance can be used.
-            Interrupted: SIGINT or SIGTERM came; the last step is saved.
+            InterruptedRunError: SIGINT or SIGTERM came; the last step is saved.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         checkpoints = CheckpointFolder(folder / "checkpoints", keep=self.train.keep)
-        if checkpoints and not resume:
-            raise RunError(
-                f"{folder} already holds a run. Continue it with `ssft resume {folder}`, or choose another --out."
-            )
-        utterances = self.pairs.utterances
-        corpus = {
-            "fingerprint": fingerprint(utterances),
-            "utterances": len(utterances),
-            "hours": round(sum(utterance.seconds for utterance in utterances) / 3600, 6),
-        }
-        identity = {"base": hash_tensors(self.model.encoder.encoder.model.state_dict()), "corpus": corpus}
+        if not resume:
+            refuse_existing_run(folder)
+        identity = self._identity()
+        model, optimizer = self.accelerator.prepare(self.model, self.optimizer)
         step, position, seconds = 0, Position(0, 0), 0.0
         if resume:
             step, position, seconds = self._restore(checkpoints, identity)
-        model, optimizer = self.accelerator.prepare(self.model, self.optimizer)
         loader, sampler = self._loader(position)
         metrics = Metrics(folder / "metrics.jsonl", resume_at=step)
         write_rejects(self.rejects, folder / "rejects.tsv")
@@ -144,7 +138,7 @@ class CorrespondenceTrainer:
         progress.close()
         if stopped and interrupt.received is not None and step < self.train.steps:
             message = f"Stopped at step {step} of {self.train.steps} and saved. Go on with: ssft resume {folder}"
-            raise Interrupted(message, interrupt.received)
+            raise InterruptedRunError(message, interrupt.received)
         return TrainResult(folder, self.model.encoder, step, seconds / 3600, loss)
 
     def _step(
@@ -181,22 +175,34 @@ class CorrespondenceTrainer:
         optimizer.zero_grad()
         return {"loss": total_loss / total_weight, "grad_norm": norm, "pairs": sum(map(len, batches)), **logs}
 
+    def _identity(self) -> dict[str, Any]:
+        """What a run stands on, and must find unchanged when it is resumed."""
+        utterances = self.pairs.utterances
+        hours = round(sum(utterance.seconds for utterance in utterances) / 3600, 6)
+        corpus = {"fingerprint": fingerprint(utterances), "utterances": len(utterances), "hours": hours}
+        return {"base": hash_tensors(self.model.encoder.encoder.model.state_dict()), "corpus": corpus}
+
     def _loader(self, position: Position) -> tuple[DataLoader[Any], DurationBatchSampler]:
         sampler = DurationBatchSampler(
             self.pairs.seconds,
             batch_seconds=self.train.batch_seconds,
             seed=self.train.seed,
-            start=position,
             rank=self.accelerator.process_index,
             world_size=self.accelerator.num_processes,
         )
-        cached = self.train.cache_variants > 0
-        dataset = CachedPairs(self.pairs, self.model.encoder, workers=self.workers) if cached else self.pairs
+        dataset: PairDataset | CachedPairs = self.pairs
+        workers = self.workers
+        if self.train.cache_variants > 0:
+            keys = chain.from_iterable(islice(sampler, self.train.steps))
+            dataset = CachedPairs(self.pairs, self.model.encoder, keys=keys, workers=workers)
+            workers = 0  # the cache lives in this process
+        sampler.start = position
         loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_sampler=sampler,
             collate_fn=Collate(self.train.accumulate),
-            num_workers=0 if cached else self.workers,  # a cache lives in this process
+            num_workers=workers,
+            worker_init_fn=leave_signals_to_parent,
         )
         return loader, sampler
 
@@ -213,7 +219,8 @@ class CorrespondenceTrainer:
         """Count batches in a row of which nothing was left; a whole epoch of them is the end."""
         if empty + 1 >= len(sampler.epoch_batches(epoch)):
             raise DataError(
-                f"None of the {len(self.pairs):,} utterances can be used ({count_reasons(self.rejects)}); see rejects.tsv."
+                f"None of the {len(self.pairs):,} utterances can be used ({count_reasons(self.rejects)}); "
+                "see rejects.tsv."
             )
         return empty + 1
 
@@ -224,7 +231,7 @@ class CorrespondenceTrainer:
     def _restore(self, checkpoints: CheckpointFolder, identity: dict[str, Any]) -> tuple[int, Position, float]:
         checkpoint, warnings = checkpoints.load()
         for warning in warnings:
-            print(f"warning: {warning}")
+            print(f"warning: {warning}", file=sys.stderr)
         what = {"base": "the base encoder's weights have", "corpus": "the audio has"}
         for key, now in identity.items():
             if checkpoint.progress[key] != now:

@@ -28,8 +28,8 @@ extractor, model = AutoFeatureExtractor.from_pretrained("PATH"), AutoModel.from_
 frames = model(**extractor(waveform, sampling_rate=16000, return_tensors="pt")).last_hidden_state  # 16 kHz mono
 ```
 
-**Which hidden state:** `last_hidden_state` is what training compared, and what to use first{norm_note}. Layers below {first_layer} are
-those of the base model, bit for bit.
+**Which hidden state:** `last_hidden_state` is what training compared, and what to use first{norm_note}.
+Layers below {first_layer} are those of the base model, bit for bit.
 {padding_note}
 ## How it was made
 
@@ -76,13 +76,13 @@ def model_card(
     config = encoder.model.config
     total = f"`hidden_states[{encoder.num_layers}]`"
     norm_note = (
-        f"; it is not the last of `hidden_states`, which lacks the final norm"
+        "; it is not the last of `hidden_states`, which lacks the final norm"
         if config.do_stable_layer_norm
         else f"; it equals {total}"
     )
     padding_note = (
-        "\nThe first convolution normalises over time, padding included, as in the base model: encode utterances one at a time,\n"
-        "or in batches of equal length, to get the features that training saw.\n"
+        "\nThe first convolution normalises over time, padding included, as in the base model: encode utterances\n"
+        "one at a time, or in batches of equal length, to get the features that training saw.\n"
         if config.feat_extract_norm == "group"
         else "\nIn padded batches pass the attention mask that the feature extractor returns.\n"
     )
@@ -100,8 +100,8 @@ def model_card(
         padding_note=padding_note,
         trained=provenance["trained_parameters"],
         total=sum(parameter.numel() for parameter in encoder.parameters()),
-        loss=settings["loss"],
-        augmentation=settings["views"]["augmented"],
+        loss=_phrase(settings["loss"]),
+        augmentation=_phrase(settings["views"]["augmented"]),
         reference=settings["views"]["reference"],
         utterances=provenance["data"]["utterances"],
         data_hours=provenance["data"]["hours"],
@@ -111,3 +111,13 @@ def model_card(
         results=f"\n## Measured\n\n{results}\n" if results else "",
         recipe=recipe,
     )
+
+
+def _phrase(description: Any) -> str:
+    """A component's description as a call: `speed_perturb(factors=[0.9, 1.1])`."""
+    if isinstance(description, dict):
+        arguments = (f"{key}={_phrase(value)}" for key, value in description.items() if key != "name")
+        return f"{description['name']}({', '.join(arguments)})"
+    if isinstance(description, list):
+        return f"[{', '.join(map(_phrase, description))}]"
+    return str(description)

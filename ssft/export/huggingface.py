@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ssft.encoders import PretrainedEncoder
-from ssft.encoders.pretrained import without_bars
+from ssft.encoders.loading import without_bars
 from ssft.engine.checkpoint import replacing_folder
 from ssft.errors import RunError
 

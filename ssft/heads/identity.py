@@ -23,8 +23,9 @@ class Identity(nn.Module):
         super().__init__()
         self.l2_normalize = l2_normalize
 
-    def materialize(self, dim: int) -> None:
-        """Nothing to build."""
+    def materialize(self, dim: int) -> int:
+        """There is nothing to make; the width stays."""
+        return dim
 
     def forward(self, frames: Frames) -> Frames:
         """Frames [B, F, D] to frames [B, F, D]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import nn
@@ -41,13 +42,14 @@ class Projection(nn.Module):
         self.hidden = tuple(hidden)
         self.l2_normalize = l2_normalize
 
-    def materialize(self, dim: int) -> None:
-        """Make the weights for frames of width `dim`, with PyTorch's default initialisation."""
+    def materialize(self, dim: int) -> int:
+        """Make the weights for frames of width `dim`, with PyTorch's default initialisation; return the width after."""
         widths = [dim, *self.hidden, self.dim]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU()]
         self.layers = nn.Sequential(*layers[:-1])
+        return self.dim
 
     def forward(self, frames: Frames) -> Frames:
         """Frames [B, F, D] to frames [B, F, dim]."""

@@ -14,8 +14,8 @@ from ssft.types import Frames, LossOutput
 class SoftDTW(nn.Module):
     """How far apart two frame sequences are once they are aligned as well as time allows.
 
-    The soft-DTW divergence `s(x, y) - (s(x, x) + s(y, y)) / 2` of squared Euclidean frame distances, per pair, divided by
-    the sum of the two lengths, averaged over the batch. Gradients flow into both sides.
+    The soft-DTW divergence `s(x, y) - (s(x, x) + s(y, y)) / 2` of squared Euclidean frame distances, per pair, divided
+    by the sum of the two lengths, averaged over the batch. Gradients flow into both sides.
 
     Args:
         gamma: smoothing of the minimum over alignments, positive.

@@ -32,7 +32,8 @@ def soft_dtw(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, *, gamm
     """
     x, y = _checked(x, y, lengths_x, lengths_y, gamma)
     with torch.autocast(x.device.type, enabled=False):
-        return SoftDTWScan.apply(_squared_distances(x, y), lengths_x, lengths_y, gamma)
+        value: Tensor = SoftDTWScan.apply(_squared_distances(x, y), lengths_x, lengths_y, gamma)
+    return value
 
 
 def soft_dtw_divergence(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, *, gamma: float) -> Tensor:
@@ -56,9 +57,8 @@ def soft_dtw_divergence(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tens
     lengths_1 = torch.cat((lengths_x, lengths_x, lengths_y))
     lengths_2 = torch.cat((lengths_y, lengths_x, lengths_y))
     with torch.autocast(x.device.type, enabled=False):
-        values = SoftDTWScan.apply(_squared_distances(first, second), lengths_1, lengths_2, gamma)
-    cross, self_x, self_y = values.split(batch)
-    return cross - (self_x + self_y) / 2
+        values: Tensor = SoftDTWScan.apply(_squared_distances(first, second), lengths_1, lengths_2, gamma)
+    return values[:batch] - (values[batch : 2 * batch] + values[2 * batch :]) / 2
 
 
 def _checked(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
@@ -79,7 +79,8 @@ def _checked(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, gamma: 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
     squares_x, squares_y = x.square().sum(-1), y.square().sum(-1)
-    return (squares_x[:, :, None] + squares_y[:, None, :] - 2 * x @ y.mT).clamp_min(0)
+    distances: Tensor = squares_x[:, :, None] + squares_y[:, None, :] - 2 * x @ y.mT
+    return distances.clamp_min(0)
 
 
 def _grow(values: Tensor, size: int) -> Tensor:

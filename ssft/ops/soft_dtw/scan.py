@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 _UNREACHABLE = -1e30
 _NEGLIGIBLE = (
@@ -52,8 +51,10 @@ class SoftDTWScan(torch.autograd.Function):
         return -gamma * totals[lengths_x + lengths_y - 2, items, lengths_x - 1]
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        if torch.is_grad_enabled():
+            # Autograd would go on through the costs alone, and return a second derivative that is wrong.
+            raise RuntimeError("soft-DTW has a first derivative only; do not use create_graph=True.")
         above_share, left_share, lengths_x, lengths_y = ctx.saved_tensors
         diagonals, batch, _ = above_share.shape
         expected = torch.zeros_like(above_share)

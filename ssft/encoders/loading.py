@@ -1,0 +1,132 @@
+"""Finding and reading Hugging Face checkpoints, with errors that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssft.encoders.families import family_of
+from ssft.errors import EncoderError
+from ssft.types import SAMPLE_RATE
+
+
+def load_pretrained(source: str, *, revision: str | None = None) -> tuple[Any, Any]:
+    """Return the model, in float32, and the feature extractor of a Hub id, a folder, or `tiny`.
+
+    Raises:
+        EncoderError: not found, not an encoder of a known family, unreadable, or weights missing from the checkpoint.
+    """
+    config = load_config(source, revision=revision)
+    from transformers import AutoModel
+
+    where = locate(source)
+    try:
+        # A checkpoint may lack the embedding that pre-training puts in masked places; a fixed seed keeps even that
+        # unused tensor the same in every export.
+        with torch.random.fork_rng(devices=[]), without_bars():
+            torch.manual_seed(0)
+            model, report = AutoModel.from_pretrained(
+                where, config=config, revision=revision, dtype=torch.float32, output_loading_info=True
+            )
+    except Exception as error:  # whatever a damaged file, a wrong one or an unsafe one makes its reader raise
+        problem = str(error).strip().split("\n", 1)[0]
+        raise EncoderError(f"Cannot load the weights of '{source}': {type(error).__name__}: {problem}") from error
+    missing = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
+    if missing:
+        raise EncoderError(
+            f"'{source}' lacks {len(missing)} weights of a {type(model).__name__} (first: {missing[0]}). "
+            "It is not a complete encoder checkpoint."
+        )
+    return model, _load_extractor(where, config, revision)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Keep transformers from drawing bars for reading and writing weights, which takes less time than reading them."""
+    from transformers.utils import logging
+
+    if not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
+
+
+def import_transformers() -> None:
+    """Import transformers, which imports torchaudio where it is installed, and explain the usual reason for a failure.
+
+    Raises:
+        EncoderError: torch and torchaudio do not fit together.
+    """
+    try:
+        import transformers
+
+        transformers.AutoModel  # noqa: B018 (the import that fails is lazy)
+    except (OSError, RuntimeError, ImportError) as error:
+        raise EncoderError(
+            f"transformers cannot be imported: {error}\nMost often torch and torchaudio are of different builds. "
+            "Mend it with: pip install 'torch>=2.11,<2.15' 'torchaudio>=2.11,<2.12'"
+        ) from error
+
+
+def locate(source: str) -> str:
+    """Return what transformers shall load: the folder of the embedded encoder for `tiny`, else the source itself.
+
+    Raises:
+        EncoderError: a folder without a config.json, or a path that does not exist.
+    """
+    if source == "tiny":
+        return str(files("ssft") / "assets" / "tiny_encoder")
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise EncoderError(f"{path} holds no config.json; pass a folder that save_pretrained wrote.")
+        return str(path)
+    if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
+        raise EncoderError(
+            f"{path} does not exist. Pass a folder, a Hub id such as facebook/hubert-base-ls960, or tiny."
+        )
+    return source
+
+
+def load_config(source: str, *, revision: str | None = None, local_files_only: bool = False) -> Any:
+    """Read only the configuration of an encoder, and check its family.
+
+    Raises:
+        EncoderError: not found, or of an unknown family.
+    """
+    import_transformers()
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(locate(source), revision=revision, local_files_only=local_files_only)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise EncoderError(
+            f"Cannot find the encoder '{source}': {first} Pass a folder, a Hub id such as facebook/hubert-base-ls960, "
+            "or tiny, the embedded one."
+        ) from None
+    family_of(config.model_type)
+    return config
+
+
+def _load_extractor(where: str, config: Any, revision: str | None) -> Any:
+    from transformers import AutoFeatureExtractor, Wav2Vec2FeatureExtractor
+
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(where, revision=revision)
+    except (OSError, ValueError):
+        # Models with a layer norm in the stem were trained on normalised input, and take an attention mask.
+        layer_norm = config.feat_extract_norm == "layer"
+        extractor = Wav2Vec2FeatureExtractor(do_normalize=layer_norm, return_attention_mask=layer_norm)
+    if extractor.sampling_rate != SAMPLE_RATE:
+        raise EncoderError(f"'{where}' works at {extractor.sampling_rate} Hz; only {SAMPLE_RATE} Hz is supported.")
+    return extractor
