@@ -24,7 +24,7 @@ recipe = Recipe(
     head=Identity(l2_normalize=True),
     loss=SoftDTW(gamma=0.1, divergence=True, normalize="total_length"),
     data=Data(root="demo", max_seconds=4.0),
-    train=Train(steps=100, batch_seconds=48, lr=3e-4, warmup_steps=10, save_every=50, cache_variants=2),
+    train=Train(steps=80, batch_seconds=48, lr=3e-4, warmup_steps=10, save_every=40, cache_variants=2),
 )
 
 if __name__ == "__main__":

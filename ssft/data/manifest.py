@@ -98,8 +98,9 @@ def _walk(root: Path) -> Iterator[tuple[Path, str]]:
             folders.clear()
             continue
         seen.add(real)
+        # Sorted, because the name by which a linked folder is met first becomes part of its files' ids.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
+        for name in files:
             if not name.startswith("."):
                 yield Path(folder), name
 

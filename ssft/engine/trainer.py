@@ -22,7 +22,7 @@ from ssft.encoders import Encoder, SplitEncoder
 from ssft.encoders.reference import ReferenceKind
 from ssft.engine.cache import CachedPairs
 from ssft.engine.checkpoint import Checkpoint, CheckpointFolder, hash_tensors, refuse_existing_run
-from ssft.engine.interrupt import InterruptedRunError, InterruptFlag, leave_signals_to_parent
+from ssft.engine.interrupt import InterruptedRunError, InterruptFlag, leave_signals_to_parent, reading
 from ssft.engine.model import CorrespondenceModel
 from ssft.engine.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_lr, trainable
 from ssft.engine.settings import Train
@@ -113,14 +113,14 @@ class CorrespondenceTrainer:
         metrics = Metrics(folder / "metrics.jsonl", resume_at=step)
         write_rejects(self.rejects, folder / "rejects.tsv")
         progress = Progress(self.train.steps, done=step, hours=seconds / 3600)
-        batches, empty, loss, stopped = iter(loader), 0, math.nan, False
-        with InterruptFlag() as interrupt:
+        empty, loss, stopped = 0, math.nan, False
+        with InterruptFlag() as interrupt, reading(loader) as batches:
             while step < self.train.steps and not stopped:
                 group: StepBatch = next(batches)
                 epoch, position = position.epoch, sampler.after(position)
                 self._note_rejects(group.rejects, folder, progress)
                 if not group.micro_batches:
-                    empty = self._count_empty(empty, sampler, epoch)
+                    empty = self._count_empty(empty, len(sampler.epoch_batches(epoch)), folder)
                     continue
                 empty = 0
                 lr = set_lr(optimizer, step, self.train)
@@ -215,12 +215,12 @@ class CorrespondenceTrainer:
             for reject in new:
                 progress.say(f"rejected {reject.path}: {reject.reason}, {reject.detail}")
 
-    def _count_empty(self, empty: int, sampler: DurationBatchSampler, epoch: int) -> int:
+    def _count_empty(self, empty: int, batches: int, folder: Path) -> int:
         """Count batches in a row of which nothing was left; a whole epoch of them is the end."""
-        if empty + 1 >= len(sampler.epoch_batches(epoch)):
+        if empty + 1 >= batches:
             raise DataError(
                 f"None of the {len(self.pairs):,} utterances can be used ({count_reasons(self.rejects)}); "
-                "see rejects.tsv."
+                f"see {folder / 'rejects.tsv'}."
             )
         return empty + 1
 

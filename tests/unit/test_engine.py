@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 
 import pytest
 import torch
@@ -273,6 +274,22 @@ def test_audio_that_turns_out_unusable_everywhere_ends_the_run(tmp_path):
     with pytest.raises(DataError, match=r"None of the 3 utterances can be used \(silent 3\)"):
         trainer.fit(tmp_path / "run")
     assert (tmp_path / "run" / "rejects.tsv").read_text().count("silent") >= 3
+
+
+class Broken(SpeedPerturb):
+    def apply(self, wave, parameters):
+        raise ZeroDivisionError("a mistake in the augmentation")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_in_a_worker_ends_the_run_with_its_message_and_leaves_no_process(recordings, tmp_path, workers):
+    trainer = make_trainer(recordings, workers=workers)
+    trainer.pairs.augment = Broken()
+    with pytest.raises(DataError, match="failed on '.*wav'.*a mistake in the augmentation") as caught:
+        trainer.fit(tmp_path)
+    assert "Traceback" not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert multiprocessing.active_children() == []
 
 
 def test_learning_rate_schedule():

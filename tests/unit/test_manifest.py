@@ -221,8 +221,10 @@ def test_a_folder_is_listed_recursively_without_hidden_files(tmp_path):
 def test_the_order_does_not_depend_on_the_file_system(tmp_path, monkeypatch):
     names = [f"{folder}/{name}.wav" for folder in ("x", "a", "m/n") for name in ("2", "1", "10")]
     root = touch(tmp_path / "r", *names)
+    for link in ("y", "b"):  # the same folder under two names: the first in the alphabet counts
+        (root / link).symlink_to(touch(tmp_path / "elsewhere", "3.wav"))
     straight = list_folder(root)
-    assert [entry.id for entry in straight] == sorted(names)
+    assert [entry.id for entry in straight] == sorted([*names, "b/3.wav"])
     walk = os.walk
 
     def reversed_walk(top, **how):
@@ -243,7 +245,8 @@ def test_links_are_followed_once_and_loops_end(tmp_path):
     (root / "loop2").symlink_to(root / "loop")
     (root / "other").symlink_to(elsewhere)
     (root / "dangling.wav").symlink_to(root / "nowhere")
-    assert [entry.id for entry in list_folder(root)] == ["a/1.wav", "b/2.wav", "dangling.wav", "other/3.wav"]
+    (root / "another").symlink_to(elsewhere)
+    assert [entry.id for entry in list_folder(root)] == ["a/1.wav", "another/3.wav", "b/2.wav", "dangling.wav"]
 
 
 def test_names_that_are_not_utf8_have_an_id(tmp_path):
