@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
-from torch.utils.data import DataLoader
-
-from ssft.errors import RunError, SsftError
-
-T = TypeVar("T")
+from ssft.errors import RunError
 
 
 class InterruptedRunError(RunError):
@@ -46,31 +40,3 @@ class InterruptFlag:
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = number
-
-
-def leave_signals_to_parent(worker: int) -> None:
-    """Let a data worker outlive the signal that its parent is about to handle: terminals and schedulers signal all.
-
-    Such a worker has to be ended by `reading`, for multiprocessing would end it with a signal.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-@contextmanager
-def reading(loader: DataLoader[T]) -> Iterator[Iterator[T]]:
-    """Yield an iterator over a loader whose workers are ended when the context is left, whatever the reason.
-
-    An error of ours that a worker raised is raised with its own message, without the worker's traceback.
-    """
-    batches = iter(loader)
-    try:
-        yield batches
-    except SsftError as error:
-        name = f"{type(error).__name__}: "
-        if "Original Traceback" in str(error):
-            raise type(error)(str(error).rsplit(name, 1)[-1].strip()) from None
-        raise
-    finally:
-        if shut_down := getattr(batches, "_shutdown_workers", None):
-            shut_down()

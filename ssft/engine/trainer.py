@@ -22,11 +22,12 @@ from ssft.encoders import Encoder, SplitEncoder
 from ssft.encoders.reference import ReferenceKind
 from ssft.engine.cache import CachedPairs
 from ssft.engine.checkpoint import Checkpoint, CheckpointFolder, hash_tensors, refuse_existing_run
-from ssft.engine.interrupt import InterruptedRunError, InterruptFlag, leave_signals_to_parent, reading
+from ssft.engine.interrupt import InterruptedRunError, InterruptFlag
 from ssft.engine.model import CorrespondenceModel
 from ssft.engine.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_lr, trainable
 from ssft.engine.settings import Train
 from ssft.engine.tracking import Metrics, Progress
+from ssft.engine.workers import leave_signals_to_parent, reading
 from ssft.errors import DataError, RunError
 from ssft.randomness import derive_seed
 from ssft.types import PairBatch, Reject

@@ -205,7 +205,7 @@ def test_folder_without_config_and_unknown_family(tmp_path):
     with pytest.raises(EncoderError, match=r"no config\.json"):
         Encoder(str(tmp_path)).check()
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(EncoderError, match="'bert' are not supported.*hubert"):
+    with pytest.raises(EncoderError, match=r"'bert' are not supported.*hubert"):
         Encoder(str(tmp_path)).check()
 
 

@@ -240,7 +240,7 @@ def test_a_trainable_tensor_without_gradient_is_named(recordings, tmp_path):
 
 def test_a_second_run_in_the_same_folder_is_refused(recordings, tmp_path):
     make_trainer(recordings).fit(tmp_path)
-    with pytest.raises(RunError, match="already holds a run.*ssft resume"):
+    with pytest.raises(RunError, match=r"already holds a run.*ssft resume"):
         make_trainer(recordings).fit(tmp_path)
 
 
@@ -285,7 +285,7 @@ class Broken(SpeedPerturb):
 def test_an_error_in_a_worker_ends_the_run_with_its_message_and_leaves_no_process(recordings, tmp_path, workers):
     trainer = make_trainer(recordings, workers=workers)
     trainer.pairs.augment = Broken()
-    with pytest.raises(DataError, match="failed on '.*wav'.*a mistake in the augmentation") as caught:
+    with pytest.raises(DataError, match=r"failed on '.*wav'.*a mistake in the augmentation") as caught:
         trainer.fit(tmp_path)
     assert "Traceback" not in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
