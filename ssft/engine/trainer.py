@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,16 @@ class TrainResult:
     steps: int
     hours: float
     loss: float
+
+
+@dataclass
+class _State:
+    """How far a run has come: steps made, what to read next, seconds of audio heard, and the last loss."""
+
+    step: int = 0
+    position: Position = field(default_factory=lambda: Position(0, 0))
+    seconds: float = 0.0
+    loss: float = math.nan
 
 
 class CorrespondenceTrainer:
@@ -86,6 +96,8 @@ class CorrespondenceTrainer:
         )
         bf16 = train.precision == "bf16" or (train.precision == "auto" and torch.cuda.is_available())
         self.accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", step_scheduler_with_optimizer=False)
+        if self.accelerator.num_processes > 1:
+            raise RunError(f"{self.accelerator.num_processes} processes were started; training runs in one.")
         self.optimizer = make_optimizer(self.model, train)
 
     def fit(self, folder: str | Path, *, resume: bool = False) -> TrainResult:
@@ -106,75 +118,75 @@ class CorrespondenceTrainer:
         if not resume:
             refuse_existing_run(folder)
         identity = self._identity()
-        model, optimizer = self.accelerator.prepare(self.model, self.optimizer)
-        step, position, seconds = 0, Position(0, 0), 0.0
-        if resume:
-            step, position, seconds = self._restore(checkpoints, identity)
-        loader, sampler = self._loader(position)
-        metrics = Metrics(folder / "metrics.jsonl", resume_at=step)
+        self.accelerator.prepare(self.model, self.optimizer)
+        state = self._restore(checkpoints, identity) if resume else _State()
         write_rejects(self.rejects, folder / "rejects.tsv")
-        progress = Progress(self.train.steps, done=step, hours=seconds / 3600)
-        empty, loss, stopped = 0, math.nan, False
+        if state.step < self.train.steps:
+            self._train(state, folder, checkpoints, identity)
+        return TrainResult(folder, self.model.encoder, state.step, state.seconds / 3600, state.loss)
+
+    def _train(self, state: _State, folder: Path, checkpoints: CheckpointFolder, identity: dict[str, Any]) -> None:
+        """Make the remaining steps, writing down what happens."""
+        loader, sampler = self._loader(state.position)
+        metrics = Metrics(folder / "metrics.jsonl", resume_at=state.step)
+        progress = Progress(self.train.steps, done=state.step, hours=state.seconds / 3600)
+        empty = 0
         with InterruptFlag() as interrupt, reading(loader) as batches:
-            while step < self.train.steps and not stopped:
+            while state.step < self.train.steps and interrupt.received is None:
                 group: StepBatch = next(batches)
-                epoch, position = position.epoch, sampler.after(position)
+                epoch, state.position = state.position.epoch, sampler.after(state.position)
                 self._note_rejects(group.rejects, folder, progress)
                 if not group.micro_batches:
                     empty = self._count_empty(empty, len(sampler.epoch_batches(epoch)), folder)
                     continue
                 empty = 0
-                lr = set_lr(optimizer, step, self.train)
-                record = self._step(model, optimizer, group.micro_batches, step)
-                step += 1
-                loss, heard = record["loss"], sum(batch.seconds for batch in group.micro_batches)
-                seconds += heard
-                progress.advance(heard, loss)
-                hours = {"hours": round(seconds / 3600, 6), "audio_per_second": round(progress.audio_per_second, 1)}
-                metrics.write({"step": step, "epoch": epoch, **record, "lr": lr, **hours})
-                stopped = interrupt.received is not None
-                if step % self.train.save_every == 0 or step == self.train.steps or stopped:
-                    state = {"step": step, "position": list(position), "seconds": seconds, **identity}
-                    checkpoints.save(self._checkpoint(state), step)
+                record = self._step(group.micro_batches, state.step)
+                state.step += 1
+                state.loss, heard = record["loss"], sum(batch.seconds for batch in group.micro_batches)
+                state.seconds += heard
+                progress.advance(heard, state.loss)
+                speed = {
+                    "hours": round(state.seconds / 3600, 6),
+                    "audio_per_second": round(progress.audio_per_second, 1),
+                }
+                metrics.write({"step": state.step, "epoch": epoch, **record, **speed})
+                due = state.step % self.train.save_every == 0 or state.step == self.train.steps
+                if due or interrupt.received is not None:
+                    checkpoints.save(self._checkpoint(state, identity), state.step)
         progress.close()
-        if stopped and interrupt.received is not None and step < self.train.steps:
-            message = f"Stopped at step {step} of {self.train.steps} and saved. Go on with: ssft resume {folder}"
+        if interrupt.received is not None and state.step < self.train.steps:
+            message = f"Stopped at step {state.step} of {self.train.steps} and saved. Go on with: ssft resume {folder}"
             raise InterruptedRunError(message, interrupt.received)
-        return TrainResult(folder, self.model.encoder, step, seconds / 3600, loss)
 
-    def _step(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, batches: Sequence[PairBatch], step: int
-    ) -> dict[str, Any]:
-        """One optimizer step: the gradient of the mean over all items of all micro-batches and processes."""
-        loss_sum, weight_sum, logs = 0.0, 0.0, {}
+    def _step(self, batches: Sequence[PairBatch], step: int) -> dict[str, Any]:
+        """One optimizer step: the gradient of the mean over all items of all micro-batches."""
+        lr = set_lr(self.optimizer, step, self.train)
+        total, sums = 0.0, Counter[str]()
         for number, batch in enumerate(batches):
             # Dropout is the only other randomness, and a function of its place too.
-            torch.manual_seed(derive_seed(self.train.seed, step, number, self.accelerator.process_index))
-            last = number == len(batches) - 1
-            with nullcontext() if last else self.accelerator.no_sync(model), self.accelerator.autocast():
-                output = model(batch)
+            torch.manual_seed(derive_seed(self.train.seed, step, number))
+            with self.accelerator.autocast():
+                output = self.model(batch)
             loss, weight = output["loss"], output["weight"]
             if not torch.isfinite(loss):
-                raise RunError(
-                    f"The loss became {loss.item()} in step {step + 1}, on utterances: {', '.join(batch.ids)}."
-                )
+                raise RunError(f"The loss became {loss.item()} in step {step + 1}, on {', '.join(batch.ids)}.")
             self.accelerator.backward(loss * weight)
-            loss_sum, weight_sum, logs = loss_sum + loss.item() * weight, weight_sum + weight, output["logs"]
-        totals = self.accelerator.reduce(torch.tensor([loss_sum, weight_sum], dtype=torch.float64))
-        total_loss, total_weight = totals.tolist()
+            total += weight
+            for name, value in {"loss": loss.item(), **output["logs"]}.items():
+                sums[name] += value * weight
         parameters = trainable(self.model)
         for name, parameter in parameters.items():
             if parameter.grad is None:
                 raise RunError(f"{name} is to be trained but got no gradient, so it would never change.")
-            # Gradients are averaged over processes; the weights sum over them.
-            parameter.grad.mul_(self.accelerator.num_processes / total_weight)
+            parameter.grad.div_(total)
         norm = float(nn.utils.clip_grad_norm_(parameters.values(), self.train.clip_norm))
         if not math.isfinite(norm):
-            ids = ", ".join(name for batch in batches for name in batch.ids)
-            raise RunError(f"The gradient became {norm} in step {step + 1}, on utterances: {ids}.")
-        optimizer.step()
-        optimizer.zero_grad()
-        return {"loss": total_loss / total_weight, "grad_norm": norm, "pairs": sum(map(len, batches)), **logs}
+            names = ", ".join(name for batch in batches for name in batch.ids)
+            raise RunError(f"The gradient became {norm} in step {step + 1}, on {names}.")
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        means = {name: value / total for name, value in sums.items()}
+        return {**means, "grad_norm": norm, "pairs": sum(map(len, batches)), "lr": lr}
 
     def _identity(self) -> dict[str, Any]:
         """What a run stands on, and must find unchanged when it is resumed."""
@@ -184,13 +196,7 @@ class CorrespondenceTrainer:
         return {"base": hash_tensors(self.model.encoder.encoder.model.state_dict()), "corpus": corpus}
 
     def _loader(self, position: Position) -> tuple[DataLoader[Any], DurationBatchSampler]:
-        sampler = DurationBatchSampler(
-            self.pairs.seconds,
-            batch_seconds=self.train.batch_seconds,
-            seed=self.train.seed,
-            rank=self.accelerator.process_index,
-            world_size=self.accelerator.num_processes,
-        )
+        sampler = DurationBatchSampler(self.pairs.seconds, batch_seconds=self.train.batch_seconds, seed=self.train.seed)
         dataset: PairDataset | CachedPairs = self.pairs
         workers = self.workers
         if self.train.cache_variants > 0:
@@ -225,11 +231,12 @@ class CorrespondenceTrainer:
             )
         return empty + 1
 
-    def _checkpoint(self, progress: dict[str, Any]) -> Checkpoint:
+    def _checkpoint(self, state: _State, identity: dict[str, Any]) -> Checkpoint:
+        progress = {"step": state.step, "position": list(state.position), "seconds": state.seconds, **identity}
         weights = {name: parameter.detach().cpu().contiguous() for name, parameter in trainable(self.model).items()}
         return Checkpoint(weights, optimizer_tensors(self.optimizer, self.model), progress)
 
-    def _restore(self, checkpoints: CheckpointFolder, identity: dict[str, Any]) -> tuple[int, Position, float]:
+    def _restore(self, checkpoints: CheckpointFolder, identity: dict[str, Any]) -> _State:
         checkpoint, warnings = checkpoints.load()
         for warning in warnings:
             print(f"warning: {warning}", file=sys.stderr)
@@ -242,7 +249,8 @@ class CorrespondenceTrainer:
         load_trained(self.model, checkpoint)
         load_optimizer_tensors(self.optimizer, self.model, checkpoint.optimizer)
         progress = checkpoint.progress
-        return progress["step"], Position(*progress["position"]), progress["seconds"]
+        print(f"going on from step {progress['step']} of {self.train.steps}", file=sys.stderr)
+        return _State(progress["step"], Position(*progress["position"]), progress["seconds"])
 
 
 def load_trained(model: nn.Module, checkpoint: Checkpoint) -> None:

@@ -184,7 +184,7 @@ def test_a_second_load_is_bit_identical():
 
 
 def test_too_short_audio_is_named():
-    with pytest.raises(EncoderError, match="399 samples are too few.*400"):
+    with pytest.raises(EncoderError, match=r"399 samples are too few.*400"):
         random_encoder("hubert", "group")(random_waves(399))
 
 

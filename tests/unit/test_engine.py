@@ -92,9 +92,7 @@ def test_accumulated_gradient_is_the_gradient_of_the_mean_over_all_pairs(recordi
     found = {}
     trainer.optimizer.step = lambda: found.update({n: p.grad.clone() for n, p in trainable(trainer.model).items()})
     trainer.train = Train(steps=1, clip_norm=1e9)
-    record = trainer._step(
-        trainer.model, trainer.optimizer, [PairBatch.collate(pairs[:5]), PairBatch.collate(pairs[5:])], 0
-    )
+    record = trainer._step([PairBatch.collate(pairs[:5]), PairBatch.collate(pairs[5:])], 0)
     assert record["loss"] == pytest.approx(float(whole["loss"].detach()), rel=1e-5)
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-6)
@@ -139,10 +137,10 @@ class StopHereError(Exception):
 def _stop_after(trainer, steps):
     original = trainer._step
 
-    def step(model, optimizer, batches, number):
+    def step(batches, number):
         if number >= steps + 1:  # one more step than was saved, as when a run is killed
             raise StopHereError
-        return original(model, optimizer, batches, number)
+        return original(batches, number)
 
     trainer._step = step
 
@@ -221,7 +219,7 @@ class NanLoss(Recording):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_utterances(recordings, tmp_path):
-    with pytest.raises(RunError, match=r"nan in step 1, on utterances: .*\.wav"):
+    with pytest.raises(RunError, match=r"nan in step 1, on .*\.wav"):
         make_trainer(recordings, loss=NanLoss()).fit(tmp_path)
 
 
