@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ssft.data import read_audio
+from ssft.data import batches_by_length, read_audio
 from ssft.encoders import PretrainedEncoder
 from ssft.errors import EncoderError
 from ssft.types import Utterance, Waves
@@ -50,7 +50,8 @@ def stream_features(
     bar = tqdm(
         total=len(utterances), desc=progress, unit="utt", delay=2.0, leave=False, disable=None if progress else True
     )
-    for batch in _batches(sorted(utterances, key=lambda u: (u.seconds, u.id)), batch_seconds):
+    for indices in batches_by_length([utterance.seconds for utterance in utterances], batch_seconds):
+        batch = [utterances[index] for index in indices]
         waves = Waves.stack([torch.from_numpy(_read(utterance, transform)) for utterance in batch]).to(device)
         with torch.no_grad():
             frames = encoder(waves) if layer is None else encoder.hidden_states(waves)[layer]
@@ -62,14 +63,3 @@ def stream_features(
 def _read(utterance: Utterance, transform: Callable[[np.ndarray, Utterance], np.ndarray] | None) -> np.ndarray:
     wave = read_audio(utterance.path, start=utterance.start, seconds=utterance.seconds)
     return wave if transform is None else transform(wave, utterance).astype(np.float32)
-
-
-def _batches(by_length: Sequence[Utterance], batch_seconds: float) -> Iterator[list[Utterance]]:
-    batch: list[Utterance] = []
-    for utterance in by_length:
-        if batch and (len(batch) + 1) * utterance.seconds > batch_seconds:
-            yield batch
-            batch = []
-        batch.append(utterance)
-    if batch:
-        yield batch

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssft.ops.masking import lengths_to_mask
+from ssft.ops.masking import lengths_to_mask, pad_to
 
 SAMPLE_RATE = 16_000
 """Hz. Every supported encoder works at this rate; audio is converted when it is read."""
@@ -146,7 +146,7 @@ class PairBatch:
         sides = (self.original, self.augmented)
         values = [side.samples if isinstance(side, Waves) else side.values for side in sides]
         size = max(value.shape[1] for value in values)
-        joined = torch.cat([_grow(value, size) for value in values])
+        joined = torch.cat([pad_to(value, size) for value in values])
         lengths = torch.cat([side.lengths for side in sides])
         return Waves(joined, lengths) if isinstance(self.original, Waves) else Frames(joined, lengths)
 
@@ -200,9 +200,3 @@ class Materializable(Protocol):
 def _pad(items: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     lengths = torch.tensor([len(item) for item in items])
     return torch.nn.utils.rnn.pad_sequence(list(items), batch_first=True), lengths
-
-
-def _grow(values: Tensor, size: int) -> Tensor:
-    """Pad [B, T, ...] with zeros to [B, size, ...]."""
-    missing = size - values.shape[1]
-    return values if missing == 0 else torch.cat([values, values.new_zeros(len(values), missing, *values.shape[2:])], 1)

@@ -5,7 +5,7 @@ from ssft.data.collate import Collate, StepBatch
 from ssft.data.corpus import Corpus, Data
 from ssft.data.manifest import list_folder, read_manifest
 from ssft.data.pairs import PairDataset
-from ssft.data.sampler import DurationBatchSampler, Position
+from ssft.data.sampler import DurationBatchSampler, Position, batches_by_length
 
 __all__ = [
     "Collate",
@@ -15,6 +15,7 @@ __all__ = [
     "PairDataset",
     "Position",
     "StepBatch",
+    "batches_by_length",
     "list_folder",
     "read_audio",
     "read_manifest",

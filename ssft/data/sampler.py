@@ -95,3 +95,20 @@ class DurationBatchSampler(Sampler[list[Key]]):
                 total = 0.0
             total += seconds
         return np.split(utterances, cuts)
+
+
+def batches_by_length(seconds: Sequence[float], batch_seconds: float) -> list[list[int]]:
+    """Cut indices, shortest first, into batches of at most `batch_seconds`, padding included.
+
+    For passes in which nothing is learned, so that order does not matter and little padding does.
+
+    Example:
+        >>> batches_by_length([3.0, 1.0, 2.0], batch_seconds=4.0)
+        [[1, 2], [0]]
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(seconds)), key=lambda index: seconds[index]):
+        if not batches or (len(batches[-1]) + 1) * seconds[index] > batch_seconds:
+            batches.append([])
+        batches[-1].append(index)
+    return batches

@@ -115,6 +115,11 @@ def load_config(source: str, *, revision: str | None = None, local_files_only: b
             "or tiny, the embedded one."
         ) from None
     family_of(config.model_type)
+    if getattr(config, "add_adapter", False):
+        raise EncoderError(
+            f"'{source}' has convolutions on top of its last layer (add_adapter), which cannot be adapted. "
+            "Use the checkpoint that it was made from."
+        )
     return config
 
 

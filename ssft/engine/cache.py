@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ssft.data.pairs import Key, PairDataset
+from ssft.data import PairDataset, batches_by_length
+from ssft.data.pairs import Key
 from ssft.encoders import SplitEncoder
 from ssft.errors import RunError
 from ssft.types import Pair, Reject, Waves
@@ -67,7 +68,9 @@ class CachedPairs(Dataset[Pair | Reject]):
             )
 
     def _fill(self, keys: Sequence[Key], workers: int) -> None:
-        batches = self._batches(keys)
+        seconds = self.pairs.seconds
+        by_length = batches_by_length([seconds[index] for _, index in keys], _BATCH_SECONDS)
+        batches = [[keys[place] for place in batch] for batch in by_length]
         # `list` hands the pairs of a batch over as they are, not padded into one tensor.
         loader = DataLoader(self.pairs, batch_sampler=batches, collate_fn=list, num_workers=workers)
         label = f"encoding {len({index for _, index in keys}):,} utterances, {len(keys):,} pairs"
@@ -75,16 +78,6 @@ class CachedPairs(Dataset[Pair | Reject]):
             print(label, file=sys.stderr, flush=True)
         for own, items in zip(batches, tqdm(loader, desc=label, unit="batch", disable=None, leave=False), strict=True):
             self._encode(own, items)
-
-    def _batches(self, keys: Sequence[Key]) -> list[list[Key]]:
-        """The keys by length, in batches of about a minute."""
-        seconds = self.pairs.seconds
-        batches: list[list[Key]] = []
-        for key in sorted(keys, key=lambda key: (seconds[key[1]], key)):
-            if not batches or (len(batches[-1]) + 1) * seconds[key[1]] > _BATCH_SECONDS:
-                batches.append([])
-            batches[-1].append(key)
-        return batches
 
     def _encode(self, keys: Sequence[Key], items: Sequence[Pair | Reject]) -> None:
         pairs = {key: item for key, item in zip(keys, items, strict=True) if isinstance(item, Pair)}

@@ -1,4 +1,4 @@
-"""Masks of padded sequences."""
+"""Padded sequences: masks, and padding to a common size."""
 
 from __future__ import annotations
 
@@ -14,3 +14,14 @@ def lengths_to_mask(lengths: Tensor, size: int) -> Tensor:
         [[True, False, False], [True, True, True]]
     """
     return torch.arange(size, device=lengths.device)[None, :] < lengths[:, None]
+
+
+def pad_to(values: Tensor, size: int) -> Tensor:
+    """Append zeros to [B, T, ...] until it is [B, size, ...].
+
+    Example:
+        >>> pad_to(torch.ones(1, 1), 3).tolist()
+        [[1.0, 0.0, 0.0]]
+    """
+    missing = size - values.shape[1]
+    return values if missing == 0 else torch.cat([values, values.new_zeros(len(values), missing, *values.shape[2:])], 1)

@@ -19,6 +19,7 @@ import ssft
 from ssft.cli.main import VERBS, main
 from ssft.data import Data
 from ssft.encoders import PretrainedEncoder
+from ssft.recipe import load_recipe
 
 COMMAND = Path(sys.executable).parent / "ssft"
 OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1"}
@@ -230,7 +231,8 @@ def test_train_help_shows_the_settings_as_they_would_be_used(call: Call) -> None
     assert lines[2].startswith("SCORE on the embedded tiny encoder")
     assert "  --head projection" in lines
     assert "  --head.dim 99" in lines
-    assert lines[lines.index("  --train.steps 100") + 1] == "      optimizer steps."
+    steps = load_recipe("score_tiny").train.steps
+    assert lines[lines.index(f"  --train.steps {steps}") + 1] == "      optimizer steps."
 
 
 def test_flags_before_the_recipe(call: Call) -> None:

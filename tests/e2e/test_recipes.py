@@ -139,4 +139,4 @@ def test_recipe_script_is_a_command() -> None:
     assert lines[0] == f"usage: python {script} [--out DIR] [--SETTING VALUE ...]"
     assert summary(script) in lines
     assert "  --loss.gamma 0.25" in lines
-    assert "  --train.steps 100" in lines
+    assert f"  --train.steps {load_recipe('score_tiny').train.steps}" in lines

@@ -209,6 +209,15 @@ def test_folder_without_config_and_unknown_family(tmp_path):
         Encoder(str(tmp_path)).check()
 
 
+def test_an_encoder_with_convolutions_on_top_is_refused(tmp_path):
+    """Its output is not that of its last layer, so the seam would not be the model."""
+    config = random_encoder("wav2vec2", "group").model.config
+    config.add_adapter = True
+    config.save_pretrained(tmp_path)
+    with pytest.raises(EncoderError, match="add_adapter"):
+        Encoder(str(tmp_path)).check()
+
+
 def test_incomplete_checkpoints_are_refused(tmp_path):
     from safetensors.torch import load_file, save_file
 

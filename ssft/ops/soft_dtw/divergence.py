@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ssft.ops.masking import lengths_to_mask, pad_to
 from ssft.ops.soft_dtw.scan import SoftDTWScan
 
 
@@ -51,7 +51,7 @@ def soft_dtw_divergence(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tens
     """
     x, y = _checked(x, y, lengths_x, lengths_y, gamma)
     batch, size = len(x), max(x.shape[1], y.shape[1])
-    x, y = _grow(x, size), _grow(y, size)
+    x, y = pad_to(x, size), pad_to(y, size)
     # The three terms are one batch: the scan's cost is its number of steps, not the width of a step.
     first, second = torch.cat((x, x, y)), torch.cat((y, x, y))
     lengths_1 = torch.cat((lengths_x, lengths_x, lengths_y))
@@ -69,7 +69,7 @@ def _checked(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, gamma: 
     for name, values, lengths in (("x", x, lengths_x), ("y", y, lengths_y)):
         if lengths.min() < 1 or lengths.max() > values.shape[1]:
             raise ValueError(f"lengths of {name} must be 1 to {values.shape[1]}, got {lengths.tolist()}.")
-        mask = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
+        mask = lengths_to_mask(lengths, values.shape[1])
         clean = torch.where(mask[..., None], values, 0).to(torch.promote_types(values.dtype, torch.float32))
         if not torch.isfinite(clean).all():
             raise ValueError(f"{name} has frames that are NaN or infinite.")
@@ -81,7 +81,3 @@ def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
     squares_x, squares_y = x.square().sum(-1), y.square().sum(-1)
     distances: Tensor = squares_x[:, :, None] + squares_y[:, None, :] - 2 * x @ y.mT
     return distances.clamp_min(0)
-
-
-def _grow(values: Tensor, size: int) -> Tensor:
-    return F.pad(values, (0, 0, 0, size - values.shape[1]))
