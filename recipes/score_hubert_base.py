@@ -27,7 +27,7 @@ recipe = Recipe(
     ),
     head=Projection(256, l2_normalize=True),
     loss=SoftDTW(gamma=0.1, divergence=True, normalize="total_length"),
-    data=Data(root="data/LibriSpeech/train-clean-100", max_seconds=25.0),
+    data=Data(root="data/LibriSpeech/train-clean-100", max_seconds=25.0, workers=4),
     # The paper steps after 8 single utterances, 101 s on average.
     train=Train(steps=3600, batch_seconds=101, lr=2e-5, warmup_steps=1000, clip_norm=1.0, eps=1e-7, save_every=400),
 )

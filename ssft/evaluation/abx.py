@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numba import njit
@@ -15,8 +14,8 @@ from torch import Tensor
 
 from ssft.errors import DataError
 from ssft.evaluation.items import Item, frame_span
+from ssft.evaluation.trials import Trial, make_groups, make_trials
 from ssft.ops.dtw import angular_dtw, pack
-from ssft.randomness import derive_rng
 
 TIE = 1e-6
 """Distances that differ by no more than this are equal: far below what matters, far above rounding."""
@@ -39,24 +38,6 @@ class AbxResult:
     items: int
     dropped: int
     label_pairs: dict[tuple[str, str], float] = field(repr=False)
-
-
-class _Group(NamedTuple):
-    """What one speaker says of one label in one context."""
-
-    context: tuple[str, ...]
-    speaker: str
-    label: str
-    items: list[Item]
-
-
-class _Trial(NamedTuple):
-    """Groups of one context by index: A, X, and all of A's speaker, from `first` to before `end`; B is each but A."""
-
-    a: int
-    x: int
-    first: int
-    end: int
 
 
 def abx(
@@ -111,11 +92,11 @@ def abx(
     slices = {item: values[item.utterance][span.start : span.stop] for item, span in spans.items() if span}
 
     keys, scores, used = [], [], 0
-    groups = _groups(slices, max_group, seed)
+    groups = make_groups(slices, max_group, seed)
     labels, speakers = sorted({group.label for group in groups}), sorted({group.speaker for group in groups})
     for _, in_context in groupby(groups, key=lambda group: group.context):
         own = list(in_context)
-        trials = _trials(own, speaker, max_x_speakers, seed)
+        trials = make_trials(own, speaker, max_x_speakers, seed)
         if not trials:
             continue
         bounds = np.cumsum([0, *(len(group.items) for group in own)])
@@ -157,43 +138,8 @@ def _arrays(features: Features, utterances: Iterable[str]) -> dict[str, NDArray[
     return arrays
 
 
-def _groups(items: Iterable[Item], max_group: int, seed: int) -> list[_Group]:
-    """Sorted by context, then speaker, then label; the items of each in their own order."""
-    found: dict[tuple[tuple[str, ...], str, str], list[Item]] = defaultdict(list)
-    for item in items:
-        found[item.context, item.speaker, item.label].append(item)
-    groups = []
-    for (context, speaker, label), own in sorted(found.items()):
-        if len(own) > max_group:
-            drawn = derive_rng(seed, "abx group", label, speaker, *context).permutation(len(own))[:max_group]
-            own = [own[index] for index in sorted(drawn.tolist())]
-        groups.append(_Group(context, speaker, label, own))
-    return groups
-
-
-def _trials(groups: Sequence[_Group], speaker: str, max_x_speakers: int | None, seed: int) -> list[_Trial]:
-    """Every A and X of a context whose speaker of A says another label too. A single item cannot be both A and X."""
-    by_speaker, by_label = defaultdict(list), defaultdict(list)
-    for index, group in enumerate(groups):
-        by_speaker[group.speaker].append(index)
-        by_label[group.label].append(index)
-    trials = []
-    for a, (context, name, label, items) in enumerate(groups):
-        if speaker == "within":
-            xs = [a] if len(items) > 1 else []
-        else:
-            xs = [x for x in by_label[label] if x != a]
-            if max_x_speakers is not None and len(xs) > max_x_speakers:
-                rng = derive_rng(seed, "abx speakers of x", label, name, *context)
-                xs = [xs[i] for i in rng.permutation(len(xs))[:max_x_speakers].tolist()]
-        run = by_speaker[name]
-        if len(run) > 1:
-            trials += [_Trial(a, x, run[0], run[-1] + 1) for x in xs]
-    return trials
-
-
 def _distances(
-    items: Sequence[Item], slices: Mapping[Item, NDArray[np.floating]], bounds: Integers, trials: Sequence[_Trial]
+    items: Sequence[Item], slices: Mapping[Item, NDArray[np.floating]], bounds: Integers, trials: Sequence[Trial]
 ) -> tuple[NDArray[np.float32], int]:
     """Distances [N, N] of the items of a context, NaN where no trial needs them, and how many items any trial needs."""
     count = len(items)
