@@ -84,9 +84,7 @@ def test_masked_group_norm_equals_group_norm_on_each_item():
     values[1, :, 20:] = float("nan")  # padding is never read
     masked.lengths = lengths
     for item, length, out in zip(values, lengths.tolist(), masked(values.nan_to_num(1e6)), strict=True):
-        torch.testing.assert_close(out[:, :length], norm(item[None, :, :length])[0], atol=2e-5, rtol=1e-5)
-    with pytest.raises(ValueError, match="one channel per group"):
-        MaskedGroupNorm.replacing(torch.nn.GroupNorm(2, 4))
+        torch.testing.assert_close(out[:, :length], norm(item[None, :, :length])[0], atol=1e-6, rtol=0)
 
 
 @torch.no_grad()
