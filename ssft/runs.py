@@ -14,7 +14,7 @@ import yaml
 
 from ssft.data import Corpus, PairDataset
 from ssft.engine import CheckpointFolder, CorrespondenceModel, CorrespondenceTrainer, TrainResult
-from ssft.engine.checkpoint import Checkpoint, refuse_existing_run, write_atomically
+from ssft.engine.checkpoint import Checkpoint, hash_tensors, refuse_existing_run, write_atomically
 from ssft.engine.optim import trainable
 from ssft.engine.trainer import load_trained
 from ssft.errors import RunError
@@ -69,13 +69,15 @@ def export(folder: Path, to: Path | None = None, *, results: str = "") -> Path:
     """Write the newest checkpoint of a run as a Hugging Face folder, `RUN/adapted` unless told otherwise.
 
     Raises:
-        RunError: no run, no checkpoint, or a target that is something else.
+        RunError: no run, no checkpoint, base weights that are not what they were, or a target that is something else.
     """
     recipe = recorded_recipe(folder)
     checkpoint, warnings = CheckpointFolder(folder / "checkpoints").load()
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     model = _model(recipe)
+    if hash_tensors(model.encoder.encoder.model.state_dict()) != checkpoint.progress["base"]:
+        raise RunError(f"{recipe.encoder.model} is not what {folder} was trained from: its weights have changed since.")
     load_trained(model, checkpoint)
     facts = _provenance(recipe, model, checkpoint, folder)
     encoder, text = model.encoder.encoder, recipe.to_yaml()

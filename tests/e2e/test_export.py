@@ -145,6 +145,24 @@ def test_export_again_elsewhere_is_the_same_and_refuses_foreign_folders(run, tmp
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
+def test_a_base_that_changed_is_not_exported_as_if_it_had_not(run, tmp_path, capsys):
+    recipe = recorded_recipe(run)
+    if recipe.encoder.model == "tiny":
+        pytest.skip("the embedded encoder does not change")
+    weights = Path(recipe.encoder.model) / "model.safetensors"
+    original = weights.read_bytes()
+    tensors = load_file(weights)
+    tensors["encoder.layers.0.layer_norm.bias"] = tensors["encoder.layers.0.layer_norm.bias"] + 1
+    save_file(tensors, weights, metadata={"format": "pt"})
+    try:
+        assert main(["export", str(run), "--to", str(tmp_path / "wrong")]) == 1
+        assert main(["resume", str(run)]) == 1
+    finally:
+        weights.write_bytes(original)
+    assert capsys.readouterr().err.count("weights have changed since") == 2
+    assert not (tmp_path / "wrong").exists()
+
+
 def test_an_adapted_encoder_can_be_adapted_again(run, recordings, tmp_path):
     settings = (
         "--train.steps 2 --train.batch_seconds 5 --train.warmup_steps 0 --train.cache_variants 0 --data.workers 0"
