@@ -173,7 +173,7 @@ def load_recipe(source: str) -> Recipe:
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
-            raise RecipeError(f"{path} is no text in UTF-8.") from None
+            raise RecipeError(f"{path} is not UTF-8 text.") from None
         return Recipe.from_yaml(text, where=str(path))
     recipe = getattr(import_script(path), "recipe", None)
     if not isinstance(recipe, Recipe):

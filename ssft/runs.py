@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,14 @@ import yaml
 
 from ssft.data import Corpus, PairDataset
 from ssft.engine import CheckpointFolder, CorrespondenceModel, CorrespondenceTrainer, TrainResult
-from ssft.engine.checkpoint import Checkpoint, hash_tensors, refuse_existing_run, write_atomically
+from ssft.engine.checkpoint import Checkpoint, refuse_existing_run, write_atomically
+from ssft.engine.identity import base_identity, refuse_changes
 from ssft.engine.optim import trainable
 from ssft.engine.trainer import load_trained
 from ssft.errors import RunError
 from ssft.export import export_encoder, model_card
 from ssft.overrides import apply_overrides, parse_overrides
-from ssft.recipe import Recipe
+from ssft.recipe import Recipe, load_recipe
 
 _PACKAGES = ("ssft", "torch", "torchaudio", "transformers", "accelerate", "peft", "soundfile", "soxr", "numpy", "numba")
 
@@ -44,13 +47,19 @@ def start(recipe: Recipe, folder: Path) -> TrainResult:
     """
     recipe.check()
     refuse_existing_run(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "recipe.yaml").exists() and not (folder / "environment.json").exists():
+        raise RunError(f"{folder} holds a recipe.yaml that no run wrote, and would lose it; choose another --out.")
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     corpus = recipe.data.load()
     print(f"audio: {corpus.summary()}" + (f"; see {folder / 'rejects.tsv'}" if corpus.rejects else ""))
+    if note := _note_on_crops(recipe, corpus):
+        print(note)
     trainer = _trainer(recipe, corpus)
     recipe = _with_revision(recipe, trainer.model)
-    write_atomically(folder / "recipe.yaml", recipe.to_yaml())
-    write_atomically(folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
+    with _writing(folder):
+        write_atomically(folder / "recipe.yaml", recipe.to_yaml())
+        write_atomically(folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
     print(trainable_table(trainer.model))
     return trainer.fit(folder)
 
@@ -65,8 +74,10 @@ def resume(folder: Path) -> TrainResult:
     return _trainer(recipe, recipe.data.load()).fit(folder, resume=True)
 
 
-def export(folder: Path, to: Path | None = None, *, results: str = "") -> Path:
+def export(folder: Path, to: Path | None = None) -> Path:
     """Write the newest checkpoint of a run as a Hugging Face folder, `RUN/adapted` unless told otherwise.
+
+    If the run folder holds a results.md, the model card quotes it.
 
     Raises:
         RunError: no run, no checkpoint, base weights that are not what they were, or a target that is something else.
@@ -76,12 +87,13 @@ def export(folder: Path, to: Path | None = None, *, results: str = "") -> Path:
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     model = _model(recipe)
-    if hash_tensors(model.encoder.encoder.model.state_dict()) != checkpoint.progress["base"]:
-        raise RunError(f"{recipe.encoder.model} is not what {folder} was trained from: its weights have changed since.")
+    refuse_changes(checkpoint.progress, {"base": base_identity(model.encoder), "settings": _lasting_settings(recipe)})
     load_trained(model, checkpoint)
     facts = _provenance(recipe, model, checkpoint, folder)
     encoder, text = model.encoder.encoder, recipe.to_yaml()
-    card = model_card(encoder, settings=recipe.describe(), recipe=text, provenance=facts, results=results)
+    results = folder / "results.md"
+    measured = results.read_text(encoding="utf-8") if results.is_file() else ""
+    card = model_card(encoder, settings=recipe.describe(), recipe=text, provenance=facts, results=measured)
     return export_encoder(encoder, to or folder / "adapted", card=card, recipe=text, provenance=facts)
 
 
@@ -94,12 +106,13 @@ def recorded_recipe(folder: Path) -> Recipe:
     """Return the recipe that a run wrote down.
 
     Raises:
-        RunError: the folder is no run.
+        RunError: the folder is not a run.
+        RecipeError: its recipe cannot be read.
     """
     path = folder / "recipe.yaml"
     if not path.is_file():
-        raise RunError(f"{folder} is no run folder: it holds no recipe.yaml.")
-    return Recipe.from_yaml(path.read_text(encoding="utf-8"), where=str(path))
+        raise RunError(f"{folder} is not a run folder: it holds no recipe.yaml.")
+    return load_recipe(str(path))
 
 
 def environment() -> dict[str, Any]:
@@ -126,7 +139,8 @@ def trainable_table(model: CorrespondenceModel) -> str:
     total = sum(parameter.numel() for parameter in model.encoder.parameters())
     in_encoder = sum(tensor.numel() for tensor in trainable(model.encoder).values())
     lines.append(f"  {in_encoder:,} of the encoder's {total:,} parameters; the others are frozen")
-    return "training:\n" + "\n".join(lines)
+    layers = ", ".join(map(str, model.encoder.trainable_layers))
+    return f"training layers {layers} (numbered from 1; tensors are named from 0):\n" + "\n".join(lines)
 
 
 def _model(recipe: Recipe) -> CorrespondenceModel:
@@ -151,7 +165,39 @@ def _trainer(recipe: Recipe, corpus: Corpus) -> CorrespondenceTrainer:
         reference=recipe.views.reference,
         workers=recipe.data.workers,
         rejects=corpus.rejects,
+        settings=_lasting_settings(recipe),
     )
+
+
+def _lasting_settings(recipe: Recipe) -> dict[str, Any]:
+    """The settings that decide what a run computes, and so may not change while it lasts."""
+    description = recipe.describe()
+    del description["name"]
+    for section, names in {"data": ("workers", "verify"), "train": ("keep", "save_every")}.items():
+        for name in names:
+            del description[section][name]
+    return description
+
+
+def _note_on_crops(recipe: Recipe, corpus: Corpus) -> str:
+    """Say it if long recordings will be heard in part only."""
+    longest, variants = recipe.data.max_seconds, recipe.train.cache_variants
+    long = [utterance.seconds for utterance in corpus.utterances if utterance.seconds > longest]
+    if not long:
+        return ""
+    how = f"in all, {variants} parts" if variants else "in each epoch, one part"
+    return (
+        f"{len(long):,} recordings ({sum(long) / 3600:.2f} h) are longer than data.max_seconds={longest:g}: {how} of "
+        "that length will be heard of each. A manifest with start and duration cuts them into utterances."
+    )
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"Cannot write into the run folder {folder}: {error}. Choose another --out.") from error
 
 
 def _with_revision(recipe: Recipe, model: CorrespondenceModel) -> Recipe:
@@ -162,7 +208,7 @@ def _with_revision(recipe: Recipe, model: CorrespondenceModel) -> Recipe:
 
 
 def _provenance(recipe: Recipe, model: CorrespondenceModel, checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
-    progress = checkpoint.progress
+    progress, record = checkpoint.progress, folder / "environment.json"
     return {
         "name": recipe.name,
         "ssft": version("ssft"),
@@ -176,6 +222,6 @@ def _provenance(recipe: Recipe, model: CorrespondenceModel, checkpoint: Checkpoi
         "steps": progress["step"],
         "heard_hours": progress["seconds"] / 3600,
         "data": progress["corpus"],
-        "environment": json.loads((folder / "environment.json").read_text(encoding="utf-8")),
+        "environment": json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None,
         "recipe": yaml.safe_load(recipe.to_yaml()),
     }

@@ -1,4 +1,4 @@
-"""What an adapted encoder shall become blind to."""
+"""What an adapted encoder should become blind to."""
 
 from ssft.augment.base import Transform
 from ssft.augment.compose import Compose, OneOf

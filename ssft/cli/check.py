@@ -44,6 +44,8 @@ def examine(recipe: Recipe) -> list[str]:
     Raises:
         SsftError: what `Recipe.check` raises, but for an encoder that is still to be downloaded.
     """
+    from ssft.losses import SoftDTW
+
     notes = []
     try:
         layers = recipe.check(local_files_only=True)
@@ -52,6 +54,8 @@ def examine(recipe: Recipe) -> list[str]:
         if not is_remote(recipe.encoder):
             raise
         notes.append(f"{recipe.encoder.model} is not on this machine yet, so its layers were not checked")
+    if recipe.views.reference == "student" and isinstance(recipe.loss, SoftDTW):
+        notes.append("soft_dtw alone lets all frames become equal where the student is its own reference")
     if not recipe.data.path.exists():
         notes.append(f"no audio at {recipe.data.path}; pass --data.root DIR to train")
     return notes

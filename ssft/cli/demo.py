@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssft.cli.train import finish
+from ssft.errors import RunError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,13 +42,18 @@ def run(options: argparse.Namespace) -> None:
     from ssft.data import Data
     from ssft.encoders import PretrainedEncoder
     from ssft.recipe import load_recipe
-    from ssft.runs import export, holds_run, resume, start
+    from ssft.runs import export, holds_run, recorded_recipe, resume, start
 
     began = time.monotonic()
     recipe = load_recipe("score_tiny")
     print(f"Adapting the embedded encoder with SCORE to {len(_speakers('train'))} synthetic voices, without labels.\n")
-    # A demo that was made or interrupted before goes on from where it is.
-    result = resume(options.out) if holds_run(options.out) else start(recipe, options.out)
+    # A demo that was made or interrupted before continues from where it is.
+    if holds_run(options.out):
+        if recorded_recipe(options.out).describe() != recipe.describe():
+            raise RunError(f"{options.out} holds another run than the demo's; choose another --out.")
+        result = resume(options.out)
+    else:
+        result = start(recipe, options.out)
     adapted = export(options.out)
     trained = time.monotonic()
 
@@ -58,7 +64,8 @@ def run(options: argparse.Namespace) -> None:
     scores = {"base": base, "base, mean removed": mean_removed, "adapted": measure(after, heldout)[0]}
     table = markdown_table(scores)
     print(f"\n{table}\n\n{verdict(scores)}\n")
-    export(options.out, results=f"{table}\n\n{verdict(scores)} {ABOUT}")
+    (options.out / "results.md").write_text(f"{table}\n\n{verdict(scores)} {ABOUT}\n", encoding="utf-8")
+    export(options.out)
     seconds = {"training": trained - began, "in all": time.monotonic() - began}
     record = {"scores": scores, "seconds": {name: round(value, 1) for name, value in seconds.items()}}
     (options.out / "results.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -44,7 +44,8 @@ class Data:
         root: a folder (searched recursively), a TSV, CSV or JSONL manifest, or `demo`, the bundled speech.
         split: with a manifest, only the rows of this split.
         min_seconds: shorter recordings are rejected.
-        max_seconds: from longer ones a random part of this length is taken, another one in every epoch.
+        max_seconds: from longer ones a random part of this length is taken, another one in every epoch (or variant,
+            see train.cache_variants).
         verify: `audio` decodes every file before training, `header` reads only headers and finds bad samples when it
             comes to them, `auto` verifies the audio of up to 5 hours.
         allow_outside: let a manifest name files outside its own folder.
@@ -128,6 +129,15 @@ def count_reasons(rejects: Sequence[Reject]) -> str:
     """Return e.g. `silent 3, corrupt 1`, most frequent first."""
     counts = Counter(reject.reason for reject in rejects)
     return ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
+
+
+def merge_rejects(rejects: Sequence[Reject], path: Path) -> list[Reject]:
+    """Return `rejects` and those that an earlier process wrote to `path`, each utterance once."""
+    merged = {reject.id: reject for reject in rejects}
+    lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
+    for name, file, reason, detail in (line.split("\t") for line in lines if line.count("\t") == 3):
+        merged.setdefault(name, Reject(name, Path(file), reason, detail))
+    return list(merged.values())
 
 
 def write_rejects(rejects: Sequence[Reject], path: Path) -> None:

@@ -73,7 +73,7 @@ def import_transformers() -> None:
     except (OSError, RuntimeError, ImportError) as error:
         raise EncoderError(
             f"transformers cannot be imported: {error}\nMost often torch and torchaudio are of different builds. "
-            "Mend it with: pip install 'torch>=2.11,<2.15' 'torchaudio>=2.11,<2.12'"
+            "Fix it with: pip install 'torch>=2.11,<2.15' 'torchaudio>=2.11,<2.12'"
         ) from error
 
 
@@ -108,7 +108,7 @@ def load_config(source: str, *, revision: str | None = None, local_files_only: b
 
     try:
         config = AutoConfig.from_pretrained(locate(source), revision=revision, local_files_only=local_files_only)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever a config.json makes transformers raise
         first = str(error).strip().splitlines()[0]
         raise EncoderError(
             f"Cannot find the encoder '{source}': {first} Pass a folder, a Hub id such as facebook/hubert-base-ls960, "

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ssft.encoders.families import family_of
-from ssft.encoders.loading import load_pretrained
+from ssft.encoders.loading import load_pretrained, without_bars
 from ssft.encoders.padding import MaskedGroupNorm
 from ssft.errors import EncoderError
 from ssft.ops.masking import lengths_to_mask
@@ -107,6 +108,12 @@ class PretrainedEncoder(nn.Module):
             yield
         finally:
             self._norm.lengths = None
+
+    def save(self, folder: Path) -> None:
+        """Write config.json, model.safetensors and preprocessor_config.json, for `AutoModel.from_pretrained`."""
+        with without_bars():
+            self.model.save_pretrained(folder)
+        self.extractor.save_pretrained(folder)
 
     def call(self, model: Any, waves: Waves, **options: Any) -> Any:
         """Run `model` (this encoder's, or one that shares its stem) on a batch."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from ssft.data import PairDataset, batches_by_length
 from ssft.data.pairs import Key
 from ssft.encoders import SplitEncoder
+from ssft.engine.workers import leave_signals_to_parent, reading
 from ssft.errors import RunError
 from ssft.types import Pair, Reject, Waves
 
@@ -72,12 +74,20 @@ class CachedPairs(Dataset[Pair | Reject]):
         by_length = batches_by_length([seconds[index] for _, index in keys], _BATCH_SECONDS)
         batches = [[keys[place] for place in batch] for batch in by_length]
         # `list` hands the pairs of a batch over as they are, not padded into one tensor.
-        loader = DataLoader(self.pairs, batch_sampler=batches, collate_fn=list, num_workers=workers)
+        loader: DataLoader[Any] = DataLoader(
+            self.pairs,
+            batch_sampler=batches,
+            collate_fn=list,
+            num_workers=workers,
+            worker_init_fn=leave_signals_to_parent,
+        )
         label = f"encoding {len({index for _, index in keys}):,} utterances, {len(keys):,} pairs"
         if not sys.stderr.isatty():
             print(label, file=sys.stderr, flush=True)
-        for own, items in zip(batches, tqdm(loader, desc=label, unit="batch", disable=None, leave=False), strict=True):
-            self._encode(own, items)
+        bar = tqdm(batches, desc=label, unit="batch", disable=None, leave=False)
+        with reading(loader) as pairs:
+            for own in bar:
+                self._encode(own, next(pairs))
 
     def _encode(self, keys: Sequence[Key], items: Sequence[Pair | Reject]) -> None:
         pairs = {key: item for key, item in zip(keys, items, strict=True) if isinstance(item, Pair)}

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ssft.errors import RunError
 
 _MANIFEST = "manifest.json"
+_FILES = ("model.safetensors", "optimizer.safetensors", "progress.json")
 _PARTIAL = ".partial"
 
 
@@ -59,7 +61,7 @@ class CheckpointFolder:
                 (partial / "progress.json").write_text(json.dumps(checkpoint.progress, indent=1), encoding="utf-8")
                 hashes = {path.name: _hash(path) for path in sorted(partial.iterdir())}
                 (partial / _MANIFEST).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise RunError(
                 f"Cannot write the checkpoint {final}: {error}. Earlier checkpoints are untouched."
             ) from error
@@ -83,14 +85,16 @@ class CheckpointFolder:
             warnings.append(f"{folder.name} is damaged ({problem}); trying the one before it.")
         details = "".join(f"\n  {warning}" for warning in warnings)
         raise RunError(
-            f"{self.path} holds no usable checkpoint, so there is nothing to go on from; begin again.{details}"
+            f"{self.path} holds no usable checkpoint, so there is nothing to continue; "
+            f"begin again with ssft train.{details}"
         )
 
     def __bool__(self) -> bool:
         return bool(self._steps())
 
     def _steps(self) -> list[Path]:
-        return sorted(path for path in self.path.glob("step-*") if path.is_dir() and path.suffix != _PARTIAL)
+        folders = (path for path in self.path.glob("step-*") if path.is_dir() and path.name[5:].isdigit())
+        return sorted(folders, key=lambda path: int(path.name[5:]))
 
 
 def refuse_existing_run(folder: Path) -> None:
@@ -111,8 +115,15 @@ def replacing_folder(final: Path) -> Iterator[Path]:
     partial = final.with_name(final.name + _PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    yield partial
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    umask = os.umask(0)
+    os.umask(umask)
     for path in sorted(partial.iterdir()):
+        path.chmod(0o666 & ~umask)  # safetensors writes files that only their owner may read
         _flush(path)
     _flush(partial)
     shutil.rmtree(final, ignore_errors=True)
@@ -140,11 +151,11 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
 def _problem(folder: Path) -> str | None:
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        for name, expected in manifest.items():
-            if _hash(folder / name) != expected:
+        for name in _FILES:
+            if _hash(folder / name) != manifest[name]:
                 return f"{name} does not match its hash"
-    except (OSError, ValueError) as error:
-        return str(error)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{type(error).__name__}: {error}"
     return None
 
 

@@ -19,11 +19,12 @@ class Train:
     Args:
         steps: optimizer steps.
         batch_seconds: audio per optimizer step, over all processes and micro-batches, in seconds of original audio.
-        accumulate: micro-batches that a step is split into; changes memory and speed, not the result.
+        accumulate: micro-batches that a step is split into; changes memory, not the mean (dropout draws differ).
         lr: learning rate of the encoder's layers at the end of the warm-up.
         head_lr: learning rate of the head and of a loss with weights; `lr` if None.
-        warmup_steps: steps over which the learning rate rises linearly from 0.
-        schedule: what follows the warm-up: `linear` or `cosine` to 0 at the last step, or `constant`.
+        warmup_steps: steps over which the learning rate rises linearly to its peak.
+        schedule: what follows: `linear` or `cosine` towards 0, which would be reached one step after the last, or
+            `constant`.
         clip_norm: gradients with a larger norm are scaled down to it.
         weight_decay: of AdamW.
         betas: of AdamW.
@@ -69,6 +70,10 @@ class Train:
             if getattr(self, name) not in choices:
                 value = getattr(self, name)
                 raise RecipeError(f"train.{name}='{value}' is not known. {closest(value, choices)}")
+        if self.head_lr is not None and not self.head_lr > 0:
+            raise RecipeError(f"train.head_lr={self.head_lr} must be positive, or null for the encoder's.")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise RecipeError(f"train.betas={list(self.betas)} must lie between 0 and 1, as in [0.9, 0.999].")
         if self.warmup_steps >= self.steps:
             raise RecipeError(
                 f"train.warmup_steps={self.warmup_steps} leaves nothing of train.steps={self.steps}. "

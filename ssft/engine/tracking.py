@@ -28,14 +28,21 @@ class Metrics:
         kept = []
         if path.exists():
             for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-                # A line cut short by a kill has no newline at its end.
-                if line.endswith("\n") and json.loads(line)["step"] <= resume_at:
+                if 0 < _step_of(line) <= resume_at:
                     kept.append(line)
         write_atomically(path, "".join(kept))
 
     def write(self, record: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+
+
+def _step_of(line: str) -> int:
+    """The step of a record; 0 for a line that is none, as a kill or a full disk may leave behind."""
+    try:
+        return int(json.loads(line)["step"]) if line.endswith("\n") else 0
+    except (ValueError, KeyError, TypeError):
+        return 0
 
 
 class Progress:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -17,11 +17,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ssft.data import Collate, DurationBatchSampler, PairDataset, Position, StepBatch
-from ssft.data.corpus import count_reasons, fingerprint, write_rejects
+from ssft.data.corpus import count_reasons, merge_rejects, write_rejects
 from ssft.encoders import Encoder, SplitEncoder
 from ssft.encoders.reference import ReferenceKind
 from ssft.engine.cache import CachedPairs
-from ssft.engine.checkpoint import Checkpoint, CheckpointFolder, hash_tensors, refuse_existing_run
+from ssft.engine.checkpoint import Checkpoint, CheckpointFolder, refuse_existing_run
+from ssft.engine.identity import base_identity, corpus_identity, refuse_changes
 from ssft.engine.interrupt import InterruptedRunError, InterruptFlag
 from ssft.engine.model import CorrespondenceModel
 from ssft.engine.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_lr, trainable
@@ -66,6 +67,7 @@ class CorrespondenceTrainer:
         reference: whose view the student's is compared with.
         workers: processes that decode and augment.
         rejects: utterances already known to be unusable, for rejects.tsv.
+        settings: plain settings that must be the same when the run is resumed.
 
     Example:
         >>> trainer = CorrespondenceTrainer(
@@ -85,9 +87,11 @@ class CorrespondenceTrainer:
         reference: ReferenceKind = "frozen",
         workers: int = 0,
         rejects: Sequence[Reject] = (),
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.train = train
         self.pairs = pairs
+        pairs.variants = train.cache_variants
         self.workers = workers
         self.rejects = list(rejects)
         split = encoder.load() if isinstance(encoder, Encoder) else encoder
@@ -99,6 +103,11 @@ class CorrespondenceTrainer:
         if self.accelerator.num_processes > 1:
             raise RunError(f"{self.accelerator.num_processes} processes were started; training runs in one.")
         self.optimizer = make_optimizer(self.model, train)
+        self.identity = {
+            "base": base_identity(split),
+            "corpus": corpus_identity(pairs.utterances),
+            "settings": dict(settings or {}),
+        }
 
     def fit(self, folder: str | Path, *, resume: bool = False) -> TrainResult:
         """Train, writing metrics, rejects and checkpoints into `folder`.
@@ -117,20 +126,21 @@ class CorrespondenceTrainer:
         checkpoints = CheckpointFolder(folder / "checkpoints", keep=self.train.keep)
         if not resume:
             refuse_existing_run(folder)
-        identity = self._identity()
         self.accelerator.prepare(self.model, self.optimizer)
-        state = self._restore(checkpoints, identity) if resume else _State()
+        state = self._restore(checkpoints) if resume else _State()
+        if resume:
+            self.rejects = merge_rejects(self.rejects, folder / "rejects.tsv")
         write_rejects(self.rejects, folder / "rejects.tsv")
         if state.step < self.train.steps:
-            self._train(state, folder, checkpoints, identity)
+            self._train(state, folder, checkpoints)
         return TrainResult(folder, self.model.encoder, state.step, state.seconds / 3600, state.loss)
 
-    def _train(self, state: _State, folder: Path, checkpoints: CheckpointFolder, identity: dict[str, Any]) -> None:
+    def _train(self, state: _State, folder: Path, checkpoints: CheckpointFolder) -> None:
         """Make the remaining steps, writing down what happens."""
         loader, sampler = self._loader(state.position)
         metrics = Metrics(folder / "metrics.jsonl", resume_at=state.step)
         progress = Progress(self.train.steps, done=state.step, hours=state.seconds / 3600)
-        empty = 0
+        empty, saved = 0, state.step
         with InterruptFlag() as interrupt, reading(loader) as batches:
             while state.step < self.train.steps and interrupt.received is None:
                 group: StepBatch = next(batches)
@@ -150,13 +160,20 @@ class CorrespondenceTrainer:
                     "audio_per_second": round(progress.audio_per_second, 1),
                 }
                 metrics.write({"step": state.step, "epoch": epoch, **record, **speed})
-                due = state.step % self.train.save_every == 0 or state.step == self.train.steps
-                if due or interrupt.received is not None:
-                    checkpoints.save(self._checkpoint(state, identity), state.step)
+                if state.step % self.train.save_every == 0:
+                    checkpoints.save(self._checkpoint(state), state.step)
+                    saved = state.step
+            if state.step > saved:
+                checkpoints.save(self._checkpoint(state), state.step)
         progress.close()
         if interrupt.received is not None and state.step < self.train.steps:
-            message = f"Stopped at step {state.step} of {self.train.steps} and saved. Go on with: ssft resume {folder}"
-            raise InterruptedRunError(message, interrupt.received)
+            where = f"Stopped at step {state.step} of {self.train.steps}"
+            how = (
+                f" and saved. Continue with: ssft resume {folder}"
+                if state.step
+                else "; there is nothing to resume yet."
+            )
+            raise InterruptedRunError(where + how, interrupt.received)
 
     def _step(self, batches: Sequence[PairBatch], step: int) -> dict[str, Any]:
         """One optimizer step: the gradient of the mean over all items of all micro-batches."""
@@ -187,13 +204,6 @@ class CorrespondenceTrainer:
         self.optimizer.zero_grad()
         means = {name: value / total for name, value in sums.items()}
         return {**means, "grad_norm": norm, "pairs": sum(map(len, batches)), "lr": lr}
-
-    def _identity(self) -> dict[str, Any]:
-        """What a run stands on, and must find unchanged when it is resumed."""
-        utterances = self.pairs.utterances
-        hours = round(sum(utterance.seconds for utterance in utterances) / 3600, 6)
-        corpus = {"fingerprint": fingerprint(utterances), "utterances": len(utterances), "hours": hours}
-        return {"base": hash_tensors(self.model.encoder.encoder.model.state_dict()), "corpus": corpus}
 
     def _loader(self, position: Position) -> tuple[DataLoader[Any], DurationBatchSampler]:
         sampler = DurationBatchSampler(self.pairs.seconds, batch_seconds=self.train.batch_seconds, seed=self.train.seed)
@@ -231,26 +241,22 @@ class CorrespondenceTrainer:
             )
         return empty + 1
 
-    def _checkpoint(self, state: _State, identity: dict[str, Any]) -> Checkpoint:
-        progress = {"step": state.step, "position": list(state.position), "seconds": state.seconds, **identity}
+    def _checkpoint(self, state: _State) -> Checkpoint:
+        place = {"step": state.step, "position": list(state.position), "seconds": state.seconds, "loss": state.loss}
+        progress = {**place, **self.identity}
         weights = {name: parameter.detach().cpu().contiguous() for name, parameter in trainable(self.model).items()}
         return Checkpoint(weights, optimizer_tensors(self.optimizer, self.model), progress)
 
-    def _restore(self, checkpoints: CheckpointFolder, identity: dict[str, Any]) -> _State:
+    def _restore(self, checkpoints: CheckpointFolder) -> _State:
         checkpoint, warnings = checkpoints.load()
         for warning in warnings:
             print(f"warning: {warning}", file=sys.stderr)
-        what = {"base": "the base encoder's weights have", "corpus": "the audio has"}
-        for key, now in identity.items():
-            if checkpoint.progress[key] != now:
-                raise RunError(
-                    f"Cannot resume: {what[key]} changed since the run began ({checkpoint.progress[key]} -> {now})."
-                )
+        refuse_changes(checkpoint.progress, self.identity)
         load_trained(self.model, checkpoint)
         load_optimizer_tensors(self.optimizer, self.model, checkpoint.optimizer)
         progress = checkpoint.progress
-        print(f"going on from step {progress['step']} of {self.train.steps}", file=sys.stderr)
-        return _State(progress["step"], Position(*progress["position"]), progress["seconds"])
+        print(f"continuing from step {progress['step']} of {self.train.steps}", file=sys.stderr)
+        return _State(progress["step"], Position(*progress["position"]), progress["seconds"], progress["loss"])
 
 
 def load_trained(model: nn.Module, checkpoint: Checkpoint) -> None:

@@ -18,7 +18,7 @@ tags:
 # {name}
 
 `{base}`{revision} after self-supervised fine-tuning (SSFT) with ssft {version}: layers {layers} of
-{num_layers} were trained, without labels, so that an utterance and an augmented version of it are encoded alike.
+{num_layers} were trained, without labels{aim}.
 
 ## Load it
 
@@ -29,7 +29,7 @@ frames = model(**extractor(waveform, sampling_rate=16000, return_tensors="pt")).
 ```
 
 **Which hidden state:** `last_hidden_state` is what training compared, and what to use first{norm_note}.
-Layers below {first_layer} are those of the base model, bit for bit.
+All other weights are those of the base model, bit for bit.
 {padding_note}
 ## How it was made
 
@@ -86,6 +86,7 @@ def model_card(
         if config.feat_extract_norm == "group"
         else "\nIn padded batches pass the attention mask that the feature extractor returns.\n"
     )
+    augmented = settings["views"]["augmented"] is not None
     on_hub = base["model"].count("/") == 1 and base["revision"]
     return _CARD.format(
         name=provenance["name"],
@@ -95,13 +96,13 @@ def model_card(
         version=provenance["ssft"],
         layers=", ".join(map(str, layers)),
         num_layers=encoder.num_layers,
-        first_layer=layers[0],
         norm_note=norm_note,
         padding_note=padding_note,
         trained=provenance["trained_parameters"],
         total=sum(parameter.numel() for parameter in encoder.parameters()),
+        aim=", so that an utterance and an augmented version of it are encoded alike" * augmented,
         loss=_phrase(settings["loss"]),
-        augmentation=_phrase(settings["views"]["augmented"]),
+        augmentation=_phrase(settings["views"]["augmented"]) if augmented else "none",
         reference=settings["views"]["reference"],
         utterances=provenance["data"]["utterances"],
         data_hours=provenance["data"]["hours"],

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from ssft.encoders import PretrainedEncoder
-from ssft.encoders.loading import without_bars
 from ssft.engine.checkpoint import replacing_folder
 from ssft.errors import RunError
 
@@ -29,16 +30,15 @@ def export_encoder(
     Raises:
         RunError: `folder` holds something that is not an export, or cannot be written.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / "ssft.json").is_file():
-        raise RunError(f"{folder} exists and is no ssft export; give another folder with --to.")
+    foreign = folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / "ssft.json").is_file())
+    if foreign:
+        raise RunError(f"{folder} exists and is not an ssft export; give another folder with --to.")
     try:
         with replacing_folder(folder) as partial:
-            with without_bars():
-                encoder.model.save_pretrained(partial)
-            encoder.extractor.save_pretrained(partial)
+            encoder.save(partial)
             (partial / "README.md").write_text(card, encoding="utf-8")
             (partial / "recipe.yaml").write_text(recipe, encoding="utf-8")
             (partial / "ssft.json").write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise RunError(f"Cannot write {folder}: {error}") from error
     return folder

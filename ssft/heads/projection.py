@@ -28,6 +28,7 @@ class Projection(nn.Module):
     Example:
         >>> head = Projection(256)
         >>> head.materialize(768)
+        256
         >>> head(Frames(torch.randn(2, 50, 768), torch.tensor([50, 40]))).values.shape
         torch.Size([2, 50, 256])
     """

@@ -141,7 +141,7 @@ def test_export_again_elsewhere_is_the_same_and_refuses_foreign_folders(run, tmp
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     assert main(["export", str(run), "--to", str(tmp_path / "mine")]) == 1
-    assert "is no ssft export" in capsys.readouterr().err
+    assert "is not an ssft export" in capsys.readouterr().err
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from ssft.cli.demo import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {"README.md": 12, "docs/tutorial.md": 3, "docs/concepts.md": 1}
@@ -49,7 +52,7 @@ def test_what_the_page_says_works(page, recordings, tmp_path):
                 ran += _run(["bash", "-c", command], tmp_path, environment)
     assert ran >= PAGES[page]
     if page == "README.md":
-        assert (tmp_path / "ssft-demo" / "adapted" / "model.safetensors").is_file()
+        _check_demo(tmp_path / "ssft-demo")
         assert (tmp_path / "adapted" / "mine" / "config.json").is_file()
 
 
@@ -71,6 +74,20 @@ def test_make_runs_what_the_page_says():
     assert re.search(r"^demo: \$\(READY\)\n\t\$\(BIN\)/ssft demo$", makefile, flags=re.M)
     assert re.search(r"^test: \$\(READY\)\n\t.*\$\(BIN\)/python -m pytest", makefile, flags=re.M)
     assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def _check_demo(folder: Path) -> None:
+    """The demo's table is what was measured, in results.json and on the model card."""
+    assert (folder / "adapted" / "model.safetensors").is_file()
+    scores = json.loads((folder / "results.json").read_text())["scores"]
+    assert list(scores) == ["base", "base, mean removed", "adapted"]
+    card = (folder / "adapted" / "README.md").read_text()
+    for measure, label in ROWS.items():
+        values = [system[measure] for system in scores.values()]
+        assert all(0 < value < 100 for value in values)
+        (row,) = [line for line in card.splitlines() if line.startswith(f"| {label}")]
+        assert [cell.strip() for cell in row.split("|")[2:5]] == [f"{value:.2f}" for value in values]
+        assert values[0] != values[2], "training changed nothing that is measured"
 
 
 def _run(command: list[str], folder: Path, environment: dict[str, str]) -> int:

@@ -38,7 +38,9 @@ def test_train_on_a_folder_and_on_its_manifest(shared_speech, tmp_path, capsys):
 def test_every_corpus_of_every_format_can_be_read(shared_speech):
     from ssft.data import Data
 
-    for folder in sorted(path for path in shared_speech.iterdir() if (path / "manifest.tsv").is_file()):
+    folders = sorted(path for path in shared_speech.iterdir() if (path / "manifest.tsv").is_file())
+    assert len(folders) >= 5
+    for folder in folders:
         by_manifest = Data(str(folder / "manifest.tsv"), verify="header", min_seconds=0.05).load()
         by_folder = Data(str(folder), verify="header", min_seconds=0.05).load()
         assert not by_manifest.rejects, folder

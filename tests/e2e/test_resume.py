@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,9 +57,38 @@ def test_interrupted_and_resumed_equals_uninterrupted(recordings, straight, tmp_
 
 
 def test_resuming_a_finished_run_changes_nothing(straight, capsys):
-    before = (straight / "metrics.jsonl").read_text()
+    with (straight / "rejects.tsv").open("a") as file:
+        file.write("a.wav\ta.wav\tsilent\tfound while training\n")
+    before = {path: path.read_bytes() for path in straight.rglob("*") if path.is_file()}
     assert main(["resume", str(straight)]) == 0
-    assert (straight / "metrics.jsonl").read_text() == before
+    assert {path: path.read_bytes() for path in straight.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_whose_recipe_was_edited_is_neither_resumed_nor_exported(straight, tmp_path, capsys):
+    run = tmp_path / "edited"
+    shutil.copytree(straight, run)
+    recipe = (run / "recipe.yaml").read_text()
+    (run / "recipe.yaml").write_text(
+        recipe.replace("gamma: 0.1", "gamma: 5.0").replace("batch_seconds: 4", "batch_seconds: 60")
+    )
+    for verb in ("resume", "export"):
+        assert main([verb, str(run)]) == 1
+        message = capsys.readouterr().err
+        assert "loss.gamma 0.1 -> 5.0" in message
+        assert "train.batch_seconds 4.0 -> 60.0" in message
+    (run / "recipe.yaml").write_text(recipe.replace("workers: 1", "workers: 0"))
+    assert main(["resume", str(run)]) == 0  # what cannot change the result may change
+
+
+@pytest.mark.parametrize("out", ["file", "file/below", "recipe"])
+def test_a_folder_that_cannot_be_a_run_is_refused_without_loss(recordings, tmp_path, capsys, out):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe" / "recipe.yaml").write_text("# my notes")
+    assert main(["train", "score_tiny", "--data.root", str(recordings), "--out", str(tmp_path / out), *SETTINGS]) == 1
+    assert "choose another --out" in capsys.readouterr().err.lower()
+    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "recipe" / "recipe.yaml").read_text() == "# my notes"
 
 
 def test_a_recorded_recipe_replays(straight, recordings, tmp_path):
@@ -69,9 +99,9 @@ def test_a_recorded_recipe_replays(straight, recordings, tmp_path):
 
 def test_resuming_what_is_no_run_is_refused(tmp_path, capsys):
     assert main(["resume", str(tmp_path)]) == 1
-    assert "is no run folder" in capsys.readouterr().err
+    assert "is not a run folder" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "nowhere")]) == 1
-    assert "is no run folder" in capsys.readouterr().err
+    assert "is not a run folder" in capsys.readouterr().err
 
 
 def test_a_second_run_in_the_folder_is_refused_before_anything_is_lost(straight, recordings, capsys):

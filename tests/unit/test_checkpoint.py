@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from ssft.engine import Checkpoint, CheckpointFolder
 from ssft.engine import checkpoint as module
@@ -119,13 +120,31 @@ def test_a_full_disk_leaves_earlier_checkpoints(tmp_path, monkeypatch):
     folder = CheckpointFolder(tmp_path, keep=1)
     folder.save(make(1), 1)
 
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
+    def full(*args, **kwargs):  # what safetensors raises, seen on a full tmpfs
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(module, "save_file", full)
     with pytest.raises(RunError, match=r"No space left on device.*Earlier checkpoints are untouched"):
         folder.save(make(2), 2)
     assert equal(folder.load()[0], make(1))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
+
+
+def test_a_million_steps_are_after_the_ones_before(tmp_path):
+    folder = CheckpointFolder(tmp_path, keep=2)
+    for step in (999_998, 999_999, 1_000_000):
+        folder.save(make(step), step)
+    assert folder.load()[0].progress["step"] == 1_000_000
+    assert sorted(os.listdir(tmp_path)) == ["step-1000000", "step-999999"]
+
+
+def test_files_can_be_read_by_others(tmp_path):
+    old = os.umask(0o022)
+    try:
+        path = CheckpointFolder(tmp_path).save(make(1), 1)
+    finally:
+        os.umask(old)
+    assert {oct(file.stat().st_mode & 0o777) for file in path.iterdir()} == {"0o644"}
 
 
 def test_metrics_of_a_resumed_run_have_every_step_once(tmp_path):

@@ -23,15 +23,12 @@ from ssft.types import Frames, LossOutput, Pair, PairBatch
 AUGMENT = Compose([SpeedPerturb(factors=(0.9, 1.0, 1.1)), PitchShift(semitones=2)])
 
 
-def make_trainer(recordings, *, workers=0, dropout=0.0, loss=None, head=None, family=("hubert", "group"), **train):
+def make_trainer(
+    recordings, *, workers=0, dropout=0.0, loss=None, head=None, family=("hubert", "group"), leave_out=0, **train
+):
     settings = {"steps": 4, "batch_seconds": 5.0, "lr": 1e-3, "save_every": 2, **train}
-    pairs = PairDataset(
-        Data(str(recordings)).load().utterances,
-        augment=AUGMENT,
-        swap=0.5,
-        max_seconds=1.0,
-        variants=settings.get("cache_variants", 0),
-    )
+    utterances = Data(str(recordings)).load().utterances[leave_out:]
+    pairs = PairDataset(utterances, augment=AUGMENT, swap=0.5, max_seconds=1.0)
     return CorrespondenceTrainer(
         encoder=SplitEncoder(random_encoder(*family, dropout=dropout), 2),
         head=head or Projection(8),
@@ -244,13 +241,36 @@ def test_a_second_run_in_the_same_folder_is_refused(recordings, tmp_path):
 
 def test_resume_refuses_other_audio_and_another_base(recordings, tmp_path):
     make_trainer(recordings).fit(tmp_path)
-    fewer = make_trainer(recordings, steps=6)
-    fewer.pairs.utterances.pop()
-    with pytest.raises(RunError, match="the audio has changed"):
+    fewer = make_trainer(recordings, steps=6, leave_out=1)
+    with pytest.raises(RunError, match="The audio has changed since the run began"):
         fewer.fit(tmp_path, resume=True)
     other = make_trainer(recordings, steps=6, family=("hubert", "layer"))
-    with pytest.raises(RunError, match="base encoder's weights have changed"):
+    with pytest.raises(RunError, match="its weights have changed since"):
         other.fit(tmp_path, resume=True)
+
+
+def test_resume_refuses_other_settings_and_names_them(recordings, tmp_path):
+    pairs = PairDataset(Data(str(recordings)).load().utterances)
+
+    def fit(settings, *, resume):
+        encoder = SplitEncoder(random_encoder("hubert", "group"), 1)
+        parts = {"encoder": encoder, "head": Identity(), "loss": SoftDTW(), "pairs": pairs, "train": Train(steps=1)}
+        return CorrespondenceTrainer(**parts, settings=settings).fit(tmp_path, resume=resume)
+
+    fit({"loss": {"name": "soft_dtw", "gamma": 0.1}, "seed": 0}, resume=False)
+    with pytest.raises(RunError, match=r"loss\.gamma 0\.1 -> 5, seed 0 -> 7"):
+        fit({"loss": {"name": "soft_dtw", "gamma": 5}, "seed": 7}, resume=True)
+    fit({"loss": {"name": "soft_dtw", "gamma": 0.1}, "seed": 0}, resume=True)
+
+
+def test_a_trainer_that_was_stopped_can_resume_itself(recordings, tmp_path):
+    trainer = make_trainer(recordings, steps=4, save_every=2)
+    original = trainer._step
+    _stop_after(trainer, 2)
+    with pytest.raises(StopHereError):
+        trainer.fit(tmp_path)
+    trainer._step = original
+    assert trainer.fit(tmp_path, resume=True).steps == 4
 
 
 def test_audio_that_turns_out_unusable_everywhere_ends_the_run(tmp_path):
@@ -279,9 +299,12 @@ class Broken(SpeedPerturb):
         raise ZeroDivisionError("a mistake in the augmentation")
 
 
+@pytest.mark.parametrize("cached", [0, 2])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_error_in_a_worker_ends_the_run_with_its_message_and_leaves_no_process(recordings, tmp_path, workers):
-    trainer = make_trainer(recordings, workers=workers)
+def test_an_error_in_a_worker_ends_the_run_with_its_message_and_leaves_no_process(
+    recordings, tmp_path, workers, cached
+):
+    trainer = make_trainer(recordings, workers=workers, cache_variants=cached)
     trainer.pairs.augment = Broken()
     with pytest.raises(DataError, match=r"failed on '.*wav'.*a mistake in the augmentation") as caught:
         trainer.fit(tmp_path)

@@ -289,7 +289,7 @@ def test_no_such_recipe(source: str, message: str) -> None:
 
 def test_yaml_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "noise.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(RecipeError, match=r"noise\.yaml is no text in UTF-8"):
+    with pytest.raises(RecipeError, match=r"noise\.yaml is not UTF-8 text"):
         load_recipe(str(tmp_path / "noise.yaml"))
 
 
