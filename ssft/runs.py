@@ -7,12 +7,12 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from ssft.data import Corpus, PairDataset
 from ssft.engine import CheckpointFolder, CorrespondenceModel, CorrespondenceTrainer, TrainResult
@@ -47,6 +47,7 @@ def start(recipe: Recipe, folder: Path) -> TrainResult:
     """
     recipe.check()
     refuse_existing_run(folder)
+    recipe = replace(recipe, encoder=recipe.encoder.pinned())
     if (folder / "recipe.yaml").exists() and not (folder / "environment.json").exists():
         raise RunError(f"{folder} holds a recipe.yaml that no run wrote, and would lose it; choose another --out.")
     with _writing(folder):
@@ -56,7 +57,6 @@ def start(recipe: Recipe, folder: Path) -> TrainResult:
     if note := _note_on_crops(recipe, corpus):
         print(note)
     trainer = _trainer(recipe, corpus)
-    recipe = _with_revision(recipe, trainer.model)
     with _writing(folder):
         write_atomically(folder / "recipe.yaml", recipe.to_yaml())
         write_atomically(folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
@@ -68,7 +68,7 @@ def resume(folder: Path) -> TrainResult:
     """Go on with an interrupted run, exactly where its newest checkpoint stands.
 
     Raises:
-        RunError: no run, nothing saved yet, or base weights or audio that are not what they were.
+        RunError: no run, nothing saved yet, or a recipe, base weights or audio that are not what they were.
     """
     recipe = recorded_recipe(folder)
     return _trainer(recipe, recipe.data.load()).fit(folder, resume=True)
@@ -80,7 +80,8 @@ def export(folder: Path, to: Path | None = None) -> Path:
     If the run folder holds a results.md, the model card quotes it.
 
     Raises:
-        RunError: no run, no checkpoint, base weights that are not what they were, or a target that is something else.
+        RunError: no run, no checkpoint, a recipe or base weights that are not what they were, or a target that is
+            something else.
     """
     recipe = recorded_recipe(folder)
     checkpoint, warnings = CheckpointFolder(folder / "checkpoints").load()
@@ -93,7 +94,7 @@ def export(folder: Path, to: Path | None = None) -> Path:
     encoder, text = model.encoder.encoder, recipe.to_yaml()
     results = folder / "results.md"
     measured = results.read_text(encoding="utf-8") if results.is_file() else ""
-    card = model_card(encoder, settings=recipe.describe(), recipe=text, provenance=facts, results=measured)
+    card = model_card(encoder, recipe=text, provenance=facts, results=measured)
     return export_encoder(encoder, to or folder / "adapted", card=card, recipe=text, provenance=facts)
 
 
@@ -154,7 +155,6 @@ def _trainer(recipe: Recipe, corpus: Corpus) -> CorrespondenceTrainer:
         seed=recipe.train.seed,
         max_seconds=recipe.data.max_seconds,
         swap=recipe.views.swap,
-        variants=recipe.train.cache_variants,
     )
     return CorrespondenceTrainer(
         encoder=recipe.encoder,
@@ -200,13 +200,6 @@ def _writing(folder: Path) -> Iterator[None]:
         raise RunError(f"Cannot write into the run folder {folder}: {error}. Choose another --out.") from error
 
 
-def _with_revision(recipe: Recipe, model: CorrespondenceModel) -> Recipe:
-    """Pin the encoder to the commit that was loaded, so that a replay loads the same."""
-    description = recipe.describe()
-    description["encoder"]["revision"] = model.encoder.encoder.revision
-    return Recipe.from_description(description)
-
-
 def _provenance(recipe: Recipe, model: CorrespondenceModel, checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
     progress, record = checkpoint.progress, folder / "environment.json"
     return {
@@ -214,7 +207,7 @@ def _provenance(recipe: Recipe, model: CorrespondenceModel, checkpoint: Checkpoi
         "ssft": version("ssft"),
         "base": {
             "model": recipe.encoder.model,
-            "revision": model.encoder.encoder.revision,
+            "revision": recipe.encoder.revision,
             "sha256": progress["base"],
         },
         "trained_layers": list(model.encoder.trainable_layers),
@@ -223,5 +216,5 @@ def _provenance(recipe: Recipe, model: CorrespondenceModel, checkpoint: Checkpoi
         "heard_hours": progress["seconds"] / 3600,
         "data": progress["corpus"],
         "environment": json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None,
-        "recipe": yaml.safe_load(recipe.to_yaml()),
+        "recipe": recipe.describe(),
     }

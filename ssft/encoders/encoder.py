@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ssft.encoders.loading import load_config
+from ssft.encoders.loading import commit_of, load_config
 from ssft.encoders.pretrained import PretrainedEncoder
 from ssft.encoders.split import SplitEncoder, layer_numbers
 from ssft.errors import RecipeError
@@ -46,6 +46,15 @@ class Encoder:
         """
         config = load_config(self.model, revision=self.revision, local_files_only=local_files_only)
         return layer_numbers(self.trainable_layers, config.num_hidden_layers, self.model)
+
+    def pinned(self) -> Encoder:
+        """Return the same encoder at the commit that its name stands for now, so that a replay loads the same.
+
+        Raises:
+            EncoderError: the checkpoint is not found.
+        """
+        load_config(self.model, revision=self.revision)
+        return replace(self, revision=commit_of(self.model, self.revision) or self.revision)
 
     def load(self) -> SplitEncoder:
         """Load the weights and split the encoder below its lowest trained layer."""

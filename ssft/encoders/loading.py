@@ -123,6 +123,16 @@ def load_config(source: str, *, revision: str | None = None, local_files_only: b
     return config
 
 
+def commit_of(source: str, revision: str | None) -> str | None:
+    """Return the commit of a Hub repository whose configuration has been loaded; None for a folder and `tiny`."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if source == "tiny" or Path(source).expanduser().is_dir():
+        return None
+    cached = try_to_load_from_cache(source, "config.json", revision=revision)
+    return Path(cached).parent.name if isinstance(cached, str) else None
+
+
 def _load_extractor(where: str, config: Any, revision: str | None) -> Any:
     from transformers import AutoFeatureExtractor, Wav2Vec2FeatureExtractor
 

@@ -31,7 +31,6 @@ class PretrainedEncoder(nn.Module):
     Attributes:
         num_layers: transformer layers.
         width: D of its frames.
-        revision: commit of the Hub repository, None for a folder.
 
     Example:
         >>> encoder = PretrainedEncoder.load("tiny")
@@ -45,7 +44,6 @@ class PretrainedEncoder(nn.Module):
         self.model = model.eval()
         self.extractor = extractor
         self.source = source
-        self.revision: str | None = getattr(model.config, "_commit_hash", None)
         self.num_layers: int = model.config.num_hidden_layers
         self.width: int = model.config.hidden_size
         self._norm = _replace_group_norm(model)

@@ -59,7 +59,7 @@ class CachedPairs(Dataset[Pair | Reject]):
 
     def _refuse_if_too_large(self, keys: Sequence[Key]) -> None:
         seconds = self.pairs.seconds
-        originals = {key if self.pairs.is_cropped(key[1]) else key[1]: seconds[key[1]] for key in keys}
+        originals = {self._place_of_original(key): seconds[key[1]] for key in keys}
         frames = (sum(originals.values()) + sum(seconds[index] for _, index in keys)) * self.encoder.encoder.frame_rate
         needed = frames * self.encoder.encoder.width * 4
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None

@@ -20,7 +20,7 @@ class Metrics:
 
     Args:
         path: the file.
-        resume_at: drop the records of this step and later, which a resumed run writes again.
+        resume_at: drop the records of later steps, which a resumed run writes again.
     """
 
     def __init__(self, path: Path, *, resume_at: int = 0) -> None:

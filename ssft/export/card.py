@@ -58,7 +58,6 @@ The licences of the base model and of the audio apply to this model. Nothing was
 def model_card(
     encoder: PretrainedEncoder,
     *,
-    settings: dict[str, Any],
     recipe: str,
     provenance: dict[str, Any],
     results: str = "",
@@ -67,12 +66,11 @@ def model_card(
 
     Args:
         encoder: the adapted encoder.
-        settings: the recipe as plain settings.
         recipe: the recipe as YAML.
         provenance: what `ssft.json` holds.
         results: Markdown with measurements, if any were made.
     """
-    base, layers = provenance["base"], provenance["trained_layers"]
+    base, layers, settings = provenance["base"], provenance["trained_layers"], provenance["recipe"]
     config = encoder.model.config
     total = f"`hidden_states[{encoder.num_layers}]`"
     norm_note = (
