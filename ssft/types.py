@@ -47,7 +47,9 @@ class Pair:
     """Two versions of one utterance: waveforms [T], or what a frozen bottom says about them [F, D].
 
     `seconds` is how much original audio there is. `swapped` says that the student gets the original and the reference
-    the augmented one, instead of the reverse.
+    the augmented one, instead of the reverse. `targets` are labels of the original's frames, [F] int64. `lead` says how
+    many frames of silence were put before the original, to be cut off again once it is encoded. `seed` is for whatever
+    is drawn for this pair after it has left the data.
     """
 
     id: str
@@ -55,6 +57,9 @@ class Pair:
     augmented: Tensor
     seconds: float
     swapped: bool = False
+    targets: Tensor | None = None
+    lead: int = 0
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,10 +85,15 @@ class Waves:
 
 @dataclass(frozen=True)
 class Frames:
-    """A padded batch of frame sequences: values [B, F, D], lengths [B] in frames."""
+    """A padded batch of frame sequences: values [B, F, D], lengths [B] in frames.
+
+    Labels of frames are `Frames` too, with values [B, F] int64. `masked` [B, F] bool, where it is there, is True for
+    frames that the encoder could not hear and had to guess.
+    """
 
     values: Tensor
     lengths: Tensor
+    masked: Tensor | None = None
 
     @staticmethod
     def stack(items: Sequence[Tensor]) -> Frames:
@@ -102,7 +112,19 @@ class Frames:
     def select(self, rows: Tensor) -> Frames:
         """The batch items at `rows` [N], cut to the longest of them."""
         lengths = self.lengths[rows]
-        return Frames(self.values[rows, : int(lengths.max())], lengths)
+        size = int(lengths.max())
+        return Frames(self.values[rows, :size], lengths, None if self.masked is None else self.masked[rows, :size])
+
+    def after(self, lead: Tensor) -> Frames:
+        """Each item without its first `lead` [B] frames."""
+        if not bool(lead.any()):
+            return self
+        lengths = self.lengths - lead
+        size = int(lengths.max())
+        places = torch.arange(size, device=lead.device)[None, :] + lead[:, None]
+        places = places.clamp_max(self.values.shape[1] - 1)
+        rows = torch.arange(len(lead), device=lead.device)[:, None]
+        return Frames(self.values[rows, places], lengths, None if self.masked is None else self.masked[rows, places])
 
     def items(self) -> Iterator[Tensor]:
         """Each item without its padding, [F_i, D]."""
@@ -110,14 +132,16 @@ class Frames:
             yield values[:length]
 
     def to(self, device: torch.device | str) -> Frames:
-        return Frames(self.values.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True))
+        masked = None if self.masked is None else self.masked.to(device, non_blocking=True)
+        return Frames(self.values.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True), masked)
 
 
 @dataclass(frozen=True)
 class PairBatch:
     """A batch of pairs. Both sides are `Waves`, or both are the `Frames` a frozen bottom made of them earlier.
 
-    `swapped` [B] bool is explained in `Pair`; `seconds` is the sum over the pairs.
+    `swapped` [B] bool, `targets` (labels [B, F] of the originals), `lead` [B] and `seeds` are explained in `Pair`;
+    `seconds` is the sum over the pairs.
     """
 
     ids: tuple[str, ...]
@@ -125,17 +149,24 @@ class PairBatch:
     augmented: Waves | Frames
     swapped: Tensor
     seconds: float
+    targets: Frames | None
+    lead: Tensor
+    seeds: tuple[int, ...]
 
     @staticmethod
     def collate(pairs: Sequence[Pair]) -> PairBatch:
         """Pad and stack pairs whose sides are all waveforms [T] or all frames [F, D]."""
         stack = Waves.stack if pairs[0].original.ndim == 1 else Frames.stack
+        labels = [pair.targets for pair in pairs if pair.targets is not None]
         return PairBatch(
             ids=tuple(pair.id for pair in pairs),
             original=stack([pair.original for pair in pairs]),
             augmented=stack([pair.augmented for pair in pairs]),
             swapped=torch.tensor([pair.swapped for pair in pairs]),
             seconds=sum(pair.seconds for pair in pairs),
+            targets=Frames.stack(labels) if labels else None,
+            lead=torch.tensor([pair.lead for pair in pairs]),
+            seeds=tuple(pair.seed for pair in pairs),
         )
 
     def __len__(self) -> int:
@@ -157,6 +188,9 @@ class PairBatch:
             self.augmented.to(device),
             self.swapped.to(device),
             self.seconds,
+            None if self.targets is None else self.targets.to(device),
+            self.lead.to(device),
+            self.seeds,
         )
 
 
@@ -180,7 +214,12 @@ class Augmentation(Protocol):
 
 
 class Loss(Protocol):
-    """Compares what the student and the reference say about a batch of pairs."""
+    """Compares what the student and the reference say about a batch of pairs.
+
+    A loss may also declare `needs_targets` (then it is called with labels of the frames as a third argument) and
+    `needs_reference = False` (then the reference is not computed, and the student is passed in its place), and may have
+    `after_step()`, which is called once the optimizer has moved the weights. `ssft.losses.FrameLoss` has them all.
+    """
 
     needs_same_length: bool
 

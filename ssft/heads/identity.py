@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch.nn.functional as F
 from torch import nn
 
@@ -29,4 +31,4 @@ class Identity(nn.Module):
 
     def forward(self, frames: Frames) -> Frames:
         """Frames [B, F, D] to frames [B, F, D]."""
-        return Frames(F.normalize(frames.values, dim=-1), frames.lengths) if self.l2_normalize else frames
+        return replace(frames, values=F.normalize(frames.values, dim=-1)) if self.l2_normalize else frames

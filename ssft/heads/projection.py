@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import torch.nn.functional as F
@@ -55,4 +56,4 @@ class Projection(nn.Module):
     def forward(self, frames: Frames) -> Frames:
         """Frames [B, F, D] to frames [B, F, dim]."""
         values = self.layers(frames.values)
-        return Frames(F.normalize(values, dim=-1) if self.l2_normalize else values, frames.lengths)
+        return replace(frames, values=F.normalize(values, dim=-1) if self.l2_normalize else values)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import nn
-
 from ssft.errors import RecipeError
+from ssft.losses.base import FrameLoss
 from ssft.ops.soft_dtw import soft_dtw, soft_dtw_divergence
 from ssft.types import Frames, LossOutput
 
 
-class SoftDTW(nn.Module):
+class SoftDTW(FrameLoss):
     """How far apart two frame sequences are once they are aligned as well as time allows.
 
     The soft-DTW divergence `s(x, y) - (s(x, x) + s(y, y)) / 2` of squared Euclidean frame distances, per pair, divided
@@ -38,8 +37,6 @@ class SoftDTW(nn.Module):
         >>> loss(student, reference).loss.backward()
     """
 
-    needs_same_length = False
-
     def __init__(
         self,
         gamma: float = 0.1,
@@ -55,8 +52,7 @@ class SoftDTW(nn.Module):
         self.divergence = divergence
         self.normalize = normalize
 
-    def forward(self, student: Frames, reference: Frames) -> LossOutput:
-        """Frames [B, F_s, D] and [B, F_r, D] to the mean over B pairs."""
+    def compare(self, student: Frames, reference: Frames, targets: Frames | None) -> LossOutput:
         distance = soft_dtw_divergence if self.divergence else soft_dtw
         values = distance(student.values, reference.values, student.lengths, reference.lengths, gamma=self.gamma)
         if self.normalize == "total_length":

@@ -1,0 +1,95 @@
+"""What every loss is: a comparison of frames in float32, with its needs declared."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ssft.errors import RecipeError
+from ssft.types import Frames, LossOutput
+
+_TOLERATED_FRAMES = 2
+
+
+class FrameLoss(nn.Module):
+    """A loss between what student and reference say about a batch of pairs.
+
+    A subclass implements `compare` and declares what it needs; it keeps its constructor's arguments under their own
+    names. Whatever autocast says, `compare` runs in float32 (float64 stays float64). A subclass of `nn.Module` with the
+    same attributes serves as well.
+
+    Attributes:
+        needs_same_length: frame t of the student is compared with frame t of the reference, so nothing that changes the
+            length may come before it.
+        needs_targets: labels of the frames are needed, `targets` of `forward`.
+        needs_reference: False if the student's view is all it looks at; the reference is then not computed.
+
+    Example:
+        >>> class Mine(FrameLoss):
+        ...     def compare(self, student, reference, targets):
+        ...         return LossOutput((student.valid().mean(0) - reference.valid().mean(0)).square().sum(), weight=1)
+    """
+
+    needs_same_length = False
+    needs_targets = False
+    needs_reference = True
+
+    @abstractmethod
+    def compare(self, student: Frames, reference: Frames, targets: Frames | None) -> LossOutput:
+        """The loss itself, of frames that are float32 or float64 and fit together."""
+
+    def after_step(self) -> None:
+        """Called after every optimizer step, e.g. to put weights back onto a sphere."""
+
+    def forward(self, student: Frames, reference: Frames, targets: Frames | None = None) -> LossOutput:
+        """Compare frames [B, F_s, D] with frames [B, F_r, D], and labels [B, F_s] where the loss needs them.
+
+        Raises:
+            RecipeError: lengths differ though the loss needs them equal, or labels are needed and missing.
+        """
+        name = type(self).__name__
+        if self.needs_same_length and not torch.equal(student.lengths, reference.lengths):
+            raise RecipeError(
+                f"{name} compares frame t with frame t, but student and reference have {student.lengths.tolist()} and "
+                f"{reference.lengths.tolist()} frames. Leave out what changes the length, or use a loss that aligns, "
+                "such as SoftDTW."
+            )
+        if self.needs_targets and targets is None:
+            raise RecipeError(f"{name} needs labels of the frames; give them with --data.targets FILE.")
+        with torch.autocast(student.values.device.type, enabled=False):
+            return self.compare(_full_precision(student), _full_precision(reference), targets)
+
+
+def paired_frames(student: Frames, reference: Frames) -> tuple[Tensor, Tensor]:
+    """Return the real frames of both sides, paired by index: two times [N, D], for equal lengths."""
+    size = int(student.lengths.max())
+    mask = student.mask[:, :size]
+    return student.values[:, :size][mask], reference.values[:, :size][mask]
+
+
+def labelled_frames(frames: Frames, targets: Frames) -> tuple[Tensor, Tensor]:
+    """Return the real frames [N, D] that have a label, and their labels [N].
+
+    Labels may have been made with other padding, so up to two frames more or fewer per item are cut off.
+
+    Raises:
+        RecipeError: an item's labels and frames differ by more.
+    """
+    difference = (frames.lengths - targets.lengths).abs()
+    if int(difference.max()) > _TOLERATED_FRAMES:
+        item = int(difference.argmax())
+        raise RecipeError(
+            f"Item {item} of the batch has {int(frames.lengths[item])} frames but {int(targets.lengths[item])} labels. "
+            "Labels must be made at the encoder's frame rate, and nothing may change the length."
+        )
+    lengths = torch.minimum(frames.lengths, targets.lengths)
+    size = int(lengths.max())
+    mask = torch.arange(size, device=lengths.device)[None, :] < lengths[:, None]
+    return frames.values[:, :size][mask], targets.values[:, :size][mask]
+
+
+def _full_precision(frames: Frames) -> Frames:
+    return replace(frames, values=frames.values.to(torch.promote_types(frames.values.dtype, torch.float32)))
