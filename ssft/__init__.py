@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ssft.cli.main import run
     from ssft.data import Data, PairDataset
-    from ssft.encoders import Encoder, PretrainedEncoder, SplitEncoder
+    from ssft.encoders import Encoder, PretrainedEncoder, SpanMask, SplitEncoder
     from ssft.engine import CorrespondenceModel, CorrespondenceTrainer, Train
-    from ssft.recipe import Recipe, Views
+    from ssft.recipe import Recipe
     from ssft.types import Frames, PairBatch, Utterance, Waves
+    from ssft.views import Views
 
 __version__ = "0.1.0"
 
@@ -28,10 +29,11 @@ _HOMES = {
     "PairDataset": "ssft.data",
     "PretrainedEncoder": "ssft.encoders",
     "Recipe": "ssft.recipe",
+    "SpanMask": "ssft.encoders",
     "SplitEncoder": "ssft.encoders",
     "Train": "ssft.engine",
     "Utterance": "ssft.types",
-    "Views": "ssft.recipe",
+    "Views": "ssft.views",
     "Waves": "ssft.types",
     "run": "ssft.cli.main",
 }
@@ -46,6 +48,7 @@ __all__ = [
     "PairDataset",
     "PretrainedEncoder",
     "Recipe",
+    "SpanMask",
     "SplitEncoder",
     "Train",
     "Utterance",

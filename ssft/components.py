@@ -12,6 +12,7 @@ import sys
 import typing
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ssft.conversion import convert
@@ -37,7 +38,7 @@ def describe(value: Any, tables: typing.Sequence[Table] = (), *, named: bool = T
         return value
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) or (hasattr(value, "items") and hasattr(value, "keys")):  # modules by name too
         return {str(key): describe(item, tables) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [describe(item, tables) for item in value]
@@ -45,13 +46,14 @@ def describe(value: Any, tables: typing.Sequence[Table] = (), *, named: bool = T
     return name | {key: describe(_setting(value, key), tables) for key in _settings_of_object(value)}
 
 
-def build(table: Table, spec: Any, *, where: str) -> Any:
+def build(table: Table, spec: Any, *, where: str, nested: Table = MappingProxyType({})) -> Any:
     """Return the component that `spec` describes; the inverse of `describe`.
 
     Args:
         table: known names and their classes. A name with a dot is imported instead: `my_lab.losses.Mine`.
         spec: `{"name": ..., **settings}` or just a name. Settings may hold components of the same table.
         where: the place in the recipe, for error messages, e.g. `views.augmented`.
+        nested: further names that settings may use, but not the component itself.
 
     Raises:
         RecipeError: unknown name, unknown or missing setting, or a value of the wrong type, with the nearest name.
@@ -65,7 +67,8 @@ def build(table: Table, spec: Any, *, where: str) -> Any:
             f"{where}: {spec!r} is neither a name nor a mapping with a name and settings. {closest('', table)}"
         )
     cls = _look_up(table, spec["name"], where)
-    settings = {key: _build_nested(table, value, f"{where}.{key}") for key, value in spec.items() if key != "name"}
+    inner = {**table, **nested}
+    settings = {key: _build_nested(inner, value, f"{where}.{key}") for key, value in spec.items() if key != "name"}
     return construct(cls, settings, where=where, name=spec["name"])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -57,6 +57,25 @@ def apply_overrides(description: dict[str, Any], overrides: Sequence[tuple[str, 
         if isinstance(old, dict) and not parents and not is_component and not isinstance(value, dict):
             raise RecipeError(f"--{key} is a group of settings. Say which one, as in --{key}.{next(iter(old))} VALUE.")
         target[place] = {"name": value} if isinstance(value, str) and (is_component or has_settings) else value
+
+
+def merge(description: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a description with nested changes made; a component that is named anew is replaced as a whole.
+
+    Raises:
+        RecipeError: a section or setting that the description does not have, with the nearest name.
+
+    Example:
+        >>> merge({"train": {"lr": 0.1, "steps": 5}}, {"train": {"steps": 9}})
+        {'train': {'lr': 0.1, 'steps': 9}}
+    """
+    merged = dict(description)
+    for key, value in changes.items():
+        if key not in description:
+            raise RecipeError(f"'{key}' is no setting here. {closest(key, description)}")
+        nested = isinstance(value, Mapping) and "name" not in value and isinstance(description[key], Mapping)
+        merged[key] = merge(description[key], value) if nested else value
+    return merged
 
 
 def _step(target: Any, part: str, walked: str, key: str, *, new: bool = False) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
 import yaml
 from torch import nn
@@ -13,39 +13,17 @@ from ssft.augment import AUGMENTATIONS
 from ssft.components import build, check_names, construct, describe, settings_of
 from ssft.conversion import convert
 from ssft.data import Data
-from ssft.encoders import Encoder
-from ssft.encoders.reference import ReferenceKind
+from ssft.encoders import MASKS, Encoder
 from ssft.engine.settings import Train
-from ssft.errors import RecipeError
+from ssft.errors import RecipeError, closest
 from ssft.heads import HEADS, Identity
 from ssft.losses import LOSSES, SoftDTW
+from ssft.overrides import merge
 from ssft.recipe_files import find_recipe, import_script
-from ssft.types import Augmentation
+from ssft.views import Views
 
 
-@dataclass(frozen=True)
-class Views:
-    """The two views of an utterance.
-
-    Args:
-        augmented: makes the second waveform; None compares an utterance with itself.
-        reference: whose view the student's is compared with: `frozen`, the encoder as it was, or `student`, itself.
-        swap: probability that the student gets the original and the reference the augmented waveform.
-    """
-
-    augmented: Augmentation | None = None
-    reference: ReferenceKind = "frozen"
-    swap: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.augmented is not None and not callable(self.augmented):
-            raise RecipeError(
-                f"views.augmented: {self.augmented!r} is not an augmentation. Give one, such as SpeedPerturb(), or "
-                "several as Compose([...])."
-            )
-        if not 0 <= self.swap <= 1:
-            raise RecipeError(f"views.swap={self.swap} is a probability; give a number from 0 to 1.")
-
+Preset = Literal["clean", "official"]
 
 SECTIONS: dict[str, type] = {"encoder": Encoder, "views": Views, "data": Data, "train": Train}
 """The parts of a recipe whose class is fixed, so that their description needs no name."""
@@ -63,6 +41,8 @@ class Recipe:
         loss: what pulls the views together.
         data: the audio.
         train: how long and how fast.
+        preset: `clean`, or `official`, which applies the settings below.
+        official: settings, by section, that reproduce what the authors' published code does beside its paper.
 
     Example:
         >>> recipe = Recipe(name="mine", encoder=Encoder("tiny"), loss=SoftDTW(gamma=0.1))
@@ -77,14 +57,16 @@ class Recipe:
     loss: nn.Module = field(default_factory=SoftDTW)
     data: Data = field(default_factory=Data)
     train: Train = field(default_factory=Train)
+    preset: Preset = "clean"
+    official: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
             raise RecipeError(f"name: {self.name!r} cannot name a run. Give the recipe a name, such as 'my_run'.")
         kinds = {**SECTIONS, "head": nn.Module, "loss": nn.Module}
-        for part in fields(self)[1:]:
+        for part in fields(self):
             value = getattr(self, part.name)
-            if not isinstance(value, kinds[part.name]):
+            if part.name in kinds and not isinstance(value, kinds[part.name]):
                 example = getattr(part.default_factory, "__name__", "")
                 raise RecipeError(
                     f"{part.name}: {value!r} does not fit. Give an object, as {part.name}={example}(...)."
@@ -92,7 +74,7 @@ class Recipe:
 
     def describe(self) -> dict[str, Any]:
         """Return the recipe as plain settings, from which `from_description` makes an equal one."""
-        tables = (AUGMENTATIONS, HEADS, LOSSES)
+        tables = (AUGMENTATIONS, HEADS, LOSSES, MASKS)
         return {
             part.name: describe(getattr(self, part.name), tables, named=part.name not in SECTIONS)
             for part in fields(self)
@@ -114,13 +96,35 @@ class Recipe:
                     f"{section}: {settings!r} is no group of settings. {section} has {', '.join(settings_of(cls))}."
                 )
             if section == "views":
-                augmented = build(AUGMENTATIONS, settings.get("augmented"), where="views.augmented")
-                settings = {**settings, "augmented": augmented}
+                settings = Views.components(settings)
             parts[section] = construct(cls, settings, where=section)
-        for component, table in (("head", HEADS), ("loss", LOSSES)):
-            if component in parts:
-                parts[component] = build(table, parts[component], where=component)
-        return Recipe(**{**parts, "name": convert(parts["name"], str, "name")})
+        if "head" in parts:
+            parts["head"] = build(HEADS, parts["head"], where="head")
+        if "loss" in parts:
+            parts["loss"] = build(LOSSES, parts["loss"], where="loss", nested=HEADS)
+        for name, hint in {"name": str, "preset": Preset, "official": dict[str, Any]}.items():
+            if name in parts:
+                parts[name] = convert(parts[name], hint, name)
+        return Recipe(**parts)
+
+    def with_preset(self, preset: str) -> Recipe:
+        """Return the recipe under a preset, its settings applied; what was applied is no longer listed.
+
+        Raises:
+            RecipeError: an unknown preset, or `official` where nothing differs from the authors' code.
+        """
+        if preset == self.preset and not self.official:
+            return self
+        if preset not in get_args(Preset):
+            raise RecipeError(f"preset='{preset}' is not known. {closest(preset, get_args(Preset))}")
+        if preset == "clean":
+            if self.preset == "official":
+                raise RecipeError("preset: the settings of 'official' have been applied; begin with the clean recipe.")
+            return self
+        if not self.official:
+            raise RecipeError(f"{self.name} has no preset 'official': nothing in it is known to differ.")
+        description = {**merge(self.describe(), self.official), "preset": preset, "official": {}}
+        return Recipe.from_description(description)
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.describe(), sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
@@ -152,12 +156,28 @@ class Recipe:
             RecipeError: parts that do not go together, with the remedy, or layers that the encoder does not have.
             EncoderError: the encoder is not found or of an unknown family.
         """
-        if getattr(self.loss, "needs_same_length", False) and getattr(self.views.augmented, "changes_length", False):
+        loss = type(self.loss).__name__
+        for augmentation in (self.views.augmented, self.views.original):
+            if getattr(self.loss, "needs_same_length", False) and getattr(augmentation, "changes_length", False):
+                raise RecipeError(
+                    f"{loss} compares frame t with frame t, but {augmentation!r} changes the length. Use a loss that "
+                    "aligns the views, such as soft_dtw, or leave out what changes the length."
+                )
+            if hasattr(augmentation, "check"):
+                augmentation.check()
+        if getattr(self.loss, "needs_targets", False) and self.data.targets is None:
             raise RecipeError(
-                f"{type(self.loss).__name__} compares frame t with frame t, but {self.views.augmented!r} changes the "
-                "length. Use a loss that aligns the views, such as soft_dtw, or leave out what changes the length."
+                f"{loss} needs labels of the frames. Make them with `ssft units` and give them with "
+                "--data.targets FILE; docs/units.md says how."
             )
-        return self.encoder.check(local_files_only=local_files_only)
+        if getattr(self.loss, "needs_mask", False) and self.views.mask is None:
+            raise RecipeError(f"{loss} predicts frames that were hidden, but views.mask hides none: --views.mask span_mask")
+        if self.views.mask is not None and self.train.cache_variants:
+            raise RecipeError(
+                f"views.mask hides other frames in every epoch, but train.cache_variants={self.train.cache_variants} "
+                "keeps what the bottom said. Set train.cache_variants to 0."
+            )
+        return self.encoder.check(loss_layers=self.views.loss_layers, local_files_only=local_files_only)
 
 
 def load_recipe(source: str) -> Recipe:

@@ -34,8 +34,10 @@ def with_overrides(recipe: Recipe, arguments: list[str]) -> Recipe:
     Raises:
         RecipeError: an argument that leads nowhere or a value that does not fit.
     """
-    description = recipe.describe()
-    apply_overrides(description, parse_overrides(arguments))
+    overrides = parse_overrides(arguments)
+    # A preset first, so that whatever else was typed changes what it has set.
+    description = recipe.with_preset(str(dict(overrides).get("preset", recipe.preset))).describe()
+    apply_overrides(description, [(key, value) for key, value in overrides if key != "preset"])
     return Recipe.from_description(description)
 
 
@@ -45,6 +47,7 @@ def start(recipe: Recipe, folder: Path) -> TrainResult:
     Raises:
         SsftError: anything the user can mend: recipe, audio, encoder or folder.
     """
+    recipe = recipe.with_preset(recipe.preset)
     recipe.check()
     refuse_existing_run(folder)
     recipe = replace(recipe, encoder=recipe.encoder.pinned())
@@ -145,13 +148,24 @@ def trainable_table(model: CorrespondenceModel) -> str:
 
 
 def _model(recipe: Recipe) -> CorrespondenceModel:
-    return CorrespondenceModel(recipe.encoder.load(), recipe.head, recipe.loss, reference=recipe.views.reference)
+    views = recipe.views
+    return CorrespondenceModel(
+        recipe.encoder.load(),
+        recipe.head,
+        recipe.loss,
+        reference=views.reference,
+        loss_layers=views.loss_layers,
+        mask=views.mask,
+    )
 
 
 def _trainer(recipe: Recipe, corpus: Corpus) -> CorrespondenceTrainer:
     pairs = PairDataset(
         corpus.utterances,
         augment=recipe.views.augmented,
+        augment_original=recipe.views.original,
+        targets=corpus.targets,
+        pad_jitter=recipe.views.pad_jitter,
         seed=recipe.train.seed,
         max_seconds=recipe.data.max_seconds,
         swap=recipe.views.swap,
@@ -163,6 +177,8 @@ def _trainer(recipe: Recipe, corpus: Corpus) -> CorrespondenceTrainer:
         pairs=pairs,
         train=recipe.train,
         reference=recipe.views.reference,
+        loss_layers=recipe.views.loss_layers,
+        mask=recipe.views.mask,
         workers=recipe.data.workers,
         rejects=corpus.rejects,
         settings=_lasting_settings(recipe),

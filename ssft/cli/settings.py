@@ -13,11 +13,18 @@ from typing import Any
 from ssft.augment import AUGMENTATIONS
 from ssft.components import settings_of
 from ssft.conversion import shown
+from ssft.encoders import MASKS
 from ssft.heads import HEADS
 from ssft.losses import LOSSES
 from ssft.recipe import Recipe
 
-TABLES: dict[str, Mapping[str, type]] = {"views.augmented": AUGMENTATIONS, "head": HEADS, "loss": LOSSES}
+TABLES: dict[str, Mapping[str, type]] = {
+    "views.augmented": AUGMENTATIONS,
+    "views.original": AUGMENTATIONS,
+    "views.mask": MASKS,
+    "head": HEADS,
+    "loss": LOSSES,
+}
 
 
 def settings_table(recipe: Recipe) -> str:
@@ -56,7 +63,10 @@ def _rows(key: str, value: Any, description: Any, meaning: str) -> Iterator[tupl
     if isinstance(description, list) and any(isinstance(item, Mapping) for item in description):
         for index, (item, described) in enumerate(zip(value, description, strict=True)):
             yield from _rows(f"{key}.{index}", item, described, meaning)
-    elif isinstance(description, Mapping) and not isinstance(value, Mapping):
+    elif isinstance(description, Mapping) and description and hasattr(value, "items"):
+        for name, item in value.items():
+            yield from _rows(f"{key}.{name}", item, description[name], meaning)
+    elif isinstance(description, Mapping) and not hasattr(value, "items"):
         cls = type(value)
         if "name" in description:
             yield key, description["name"], (inspect.getdoc(cls) or "").split("\n", 1)[0]

@@ -35,6 +35,7 @@ REASONS = {
     "too_short": "shorter than min_seconds",
     "outside": "the segment lies outside the file",
     "bad_row": "the manifest row cannot be read",
+    "no_labels": "data.targets has no labels for it",
 }
 """The closed set of reasons in rejects.tsv."""
 

@@ -13,6 +13,7 @@ from typing import Literal
 from ssft.data.manifest import Entry, list_folder, read_manifest
 from ssft.data.probe import SHORTEST, probe
 from ssft.data.tables import MANIFEST_SUFFIXES
+from ssft.data.targets import Targets, read_targets
 from ssft.errors import DataError, RecipeError, closest
 from ssft.types import Reject, Utterance
 
@@ -21,10 +22,11 @@ _ONE_LINE = str.maketrans("\t\r\n", "   ")
 
 @dataclass(frozen=True)
 class Corpus:
-    """The utterances that can be used, in a fixed order, and what was left out and why."""
+    """The utterances that can be used, in a fixed order, what was left out and why, and labels if there are any."""
 
     utterances: list[Utterance]
     rejects: list[Reject]
+    targets: Targets | None = None
 
     @property
     def hours(self) -> float:
@@ -48,6 +50,7 @@ class Data:
             see train.cache_variants).
         verify: `audio` decodes every file before training, `header` reads only headers and finds bad samples when it
             comes to them, `auto` verifies the audio of up to 5 hours.
+        targets: a file with labels of the frames, for losses that need them; `ssft units encode` makes one.
         allow_outside: let a manifest name files outside its own folder.
         workers: processes that decode and augment; the result does not depend on their number.
     """
@@ -57,6 +60,7 @@ class Data:
     min_seconds: float = 0.2
     max_seconds: float = 16.0
     verify: Literal["auto", "audio", "header"] = "auto"
+    targets: str | None = None
     allow_outside: bool = False
     workers: int = 2
 
@@ -85,12 +89,18 @@ class Data:
         """List the corpus and look at every file, in parallel.
 
         Raises:
-            DataError: no such folder or manifest, no audio in it, or none that can be used.
+            DataError: no such folder or manifest, no audio in it, none that can be used, or labels that cannot be read.
         """
         entries, rejects = self._entries()
         found = probe(entries, min_seconds=self.min_seconds, verify=self.verify)
         rejects += [item for item in found if isinstance(item, Reject)]
-        corpus = Corpus([item for item in found if isinstance(item, Utterance)], rejects)
+        utterances = [item for item in found if isinstance(item, Utterance)]
+        targets = read_targets(Path(self.targets).expanduser()) if self.targets else None
+        if targets is not None:
+            unlabelled = [utterance for utterance in utterances if utterance.id not in targets]
+            rejects += [Reject(u.id, u.path, "no_labels", f"no labels in {self.targets}") for u in unlabelled]
+            utterances = [utterance for utterance in utterances if utterance.id in targets]
+        corpus = Corpus(utterances, rejects, targets)
         if not corpus.utterances:
             examples = "\n".join(f"  {r.path}: {r.reason}, {r.detail}" for r in corpus.rejects[:5])
             raise DataError(

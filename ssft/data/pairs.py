@@ -9,8 +9,9 @@ import torch
 from torch.utils.data import Dataset
 
 from ssft.data.audio import FEWEST_SAMPLES, AudioError, read_audio
+from ssft.data.targets import Targets
 from ssft.errors import DataError
-from ssft.randomness import derive_rng
+from ssft.randomness import derive_rng, derive_seed
 from ssft.types import SAMPLE_RATE, Augmentation, Pair, Reject, Utterance
 
 Key = tuple[int, int]
@@ -26,10 +27,14 @@ class PairDataset(Dataset[Pair | Reject]):
     Args:
         utterances: what to draw from.
         augment: makes the augmented version; None leaves it equal to the original.
+        augment_original: changes the original too, by draws of its own; the augmented one is made of clean audio.
+        targets: labels of the originals' frames.
+        pad_jitter: least and largest share of its length by which an original is delayed with silence.
         seed: the run's seed.
         max_seconds: longer utterances are cropped, at a place drawn per epoch.
         swap: probability that the student gets the original instead of the augmented version.
         variants: draw as if the epoch were `epoch % variants`; 0 makes every epoch different.
+        frame_samples: samples from one of the encoder's frames to the next; delays are whole frames.
 
     Example:
         >>> pairs = PairDataset(corpus.utterances, augment=SpeedPerturb(factors=(0.9, 1.1)))
@@ -41,17 +46,25 @@ class PairDataset(Dataset[Pair | Reject]):
         utterances: Sequence[Utterance],
         *,
         augment: Augmentation | None = None,
+        augment_original: Augmentation | None = None,
+        targets: Targets | None = None,
+        pad_jitter: Sequence[float] = (),
         seed: int = 0,
         max_seconds: float = 16.0,
         swap: float = 0.0,
         variants: int = 0,
+        frame_samples: int = 320,
     ) -> None:
         self.utterances = list(utterances)
         self.augment = augment
+        self.augment_original = augment_original
+        self.targets = targets
+        self.pad_jitter = tuple(pad_jitter)
         self.seed = seed
         self.max_seconds = max_seconds
         self.swap = swap
         self.variants = variants
+        self.frame_samples = frame_samples
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -61,9 +74,10 @@ class PairDataset(Dataset[Pair | Reject]):
         """Length of each utterance after cropping, which is what a batch budget counts."""
         return [min(utterance.seconds, self.max_seconds) for utterance in self.utterances]
 
-    def is_cropped(self, index: int) -> bool:
-        """Whether only a part of the utterance is used, another one in every epoch."""
-        return self.utterances[index].seconds > self.max_seconds
+    def original_varies(self, index: int) -> bool:
+        """Whether the original is another one in every epoch: a part, augmented, or delayed."""
+        cropped = self.utterances[index].seconds > self.max_seconds
+        return cropped or self.augment_original is not None or bool(self.pad_jitter)
 
     def epoch_of_draw(self, epoch: int) -> int:
         """The epoch that the random draws use: `epoch` itself, or its variant."""
@@ -74,24 +88,37 @@ class PairDataset(Dataset[Pair | Reject]):
         epoch, index = key
         return bool(derive_rng(self.seed, epoch, self.utterances[index].id, "swap").random() < self.swap)
 
+    def drawn_seed(self, key: Key) -> int:
+        """The seed for what is drawn for this pair after the data. Never frozen by `variants`, as `swapped`."""
+        epoch, index = key
+        return derive_seed(self.seed, epoch, self.utterances[index].id, "views")
+
     def __getitem__(self, key: Key) -> Pair | Reject:
         epoch, index = key
         utterance = self.utterances[index]
         draw = (self.seed, self.epoch_of_draw(epoch), utterance.id)
         try:
-            original = self._crop(utterance, derive_rng(*draw, "crop"))
+            clean, offset = self._crop(utterance, derive_rng(*draw, "crop"))
         except AudioError as error:
             return Reject(utterance.id, utterance.path, error.reason, error.detail)
-        augmented = self._augmented(original, utterance, derive_rng(*draw, "augment"))
+        seconds = len(clean) / SAMPLE_RATE
+        original = self._augmented(self.augment_original, clean, utterance, derive_rng(*draw, "augment original"))
+        augmented = self._augmented(self.augment, clean, utterance, derive_rng(*draw, "augment"))
+        lead = self._lead(len(original), derive_rng(*draw, "lead"))
+        labels = self.targets and self.targets.crop(utterance.id, start_seconds=offset, seconds=seconds)
         return Pair(
             id=utterance.id,
-            original=torch.from_numpy(original),
+            original=torch.from_numpy(np.pad(original, (lead * self.frame_samples, 0))),
             augmented=torch.from_numpy(augmented),
-            seconds=len(original) / SAMPLE_RATE,
+            seconds=seconds,
             swapped=self.swapped(key),
+            targets=None if labels is None else torch.from_numpy(labels.astype(np.int64)),
+            lead=lead,
+            seed=self.drawn_seed(key),
         )
 
-    def _crop(self, utterance: Utterance, rng: np.random.Generator, tries: int = _CROPS) -> np.ndarray:
+    def _crop(self, utterance: Utterance, rng: np.random.Generator, tries: int = _CROPS) -> tuple[np.ndarray, float]:
+        """Return the part of an utterance that is used, and where in the utterance it begins, in seconds."""
         seconds = min(utterance.seconds, self.max_seconds)
         offset = rng.uniform(0.0, utterance.seconds - seconds)
         try:
@@ -103,21 +130,29 @@ class PairDataset(Dataset[Pair | Reject]):
             raise
         if len(wave) < FEWEST_SAMPLES:
             raise AudioError("too_short", utterance.path, f"{len(wave)} samples at {SAMPLE_RATE} Hz")
-        return wave
+        return wave, offset
 
-    def _augmented(self, original: np.ndarray, utterance: Utterance, rng: np.random.Generator) -> np.ndarray:
-        if self.augment is None:
-            return original.copy()
+    def _lead(self, samples: int, rng: np.random.Generator) -> int:
+        """Draw by how many frames the original is delayed."""
+        if not self.pad_jitter:
+            return 0
+        return round(rng.uniform(*self.pad_jitter) * samples / self.frame_samples)
+
+    def _augmented(
+        self, augment: Augmentation | None, clean: np.ndarray, utterance: Utterance, rng: np.random.Generator
+    ) -> np.ndarray:
+        if augment is None:
+            return clean.copy()
         where = f"'{utterance.id}' ({utterance.path})"
         try:
-            augmented = np.ascontiguousarray(self.augment(original.copy(), rng), dtype=np.float32)
+            augmented = np.ascontiguousarray(augment(clean.copy(), rng), dtype=np.float32)
         except Exception as error:
-            raise DataError(f"{self.augment!r} failed on {where}: {error!r}") from error
+            raise DataError(f"{augment!r} failed on {where}: {error!r}") from error
         if augmented.ndim != 1 or len(augmented) < FEWEST_SAMPLES:
             raise DataError(
-                f"{self.augment!r} made an array of shape {augmented.shape} of {where}; "
+                f"{augment!r} made an array of shape {augmented.shape} of {where}; "
                 f"expected a waveform [T] of at least {FEWEST_SAMPLES} samples."
             )
         if not np.isfinite(augmented).all():
-            raise DataError(f"{self.augment!r} made NaN or infinite samples of {where}.")
+            raise DataError(f"{augment!r} made NaN or infinite samples of {where}.")
         return augmented

@@ -2,15 +2,18 @@
 
 from ssft.encoders.encoder import Encoder
 from ssft.encoders.families import FAMILIES
+from ssft.encoders.mask import MASKS, SpanMask
 from ssft.encoders.pretrained import PretrainedEncoder
 from ssft.encoders.reference import FrozenReference, StudentReference, make_reference
 from ssft.encoders.split import SplitEncoder
 
 __all__ = [
     "FAMILIES",
+    "MASKS",
     "Encoder",
     "FrozenReference",
     "PretrainedEncoder",
+    "SpanMask",
     "SplitEncoder",
     "StudentReference",
     "make_reference",

@@ -123,6 +123,14 @@ def load_config(source: str, *, revision: str | None = None, local_files_only: b
     return config
 
 
+def weightless_model(config: Any) -> Any:
+    """Return a model of this configuration that takes no memory, for its names and shapes."""
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        return AutoModel.from_config(config)
+
+
 def commit_of(source: str, revision: str | None) -> str | None:
     """Return the commit of a Hub repository whose configuration has been loaded; None for a folder and `tiny`."""
     from huggingface_hub import try_to_load_from_cache

@@ -95,13 +95,13 @@ class PretrainedEncoder(nn.Module):
         return samples, None if bool(mask.all()) else mask.long()
 
     @contextmanager
-    def padding_aware(self, waves: Waves) -> Iterator[None]:
-        """Within this context the model's group norm, if it has one, ignores the padding of `waves`."""
-        if self._norm is None or int(waves.lengths.min()) == int(waves.lengths.max()):
+    def padding_aware(self, lengths: Tensor) -> Iterator[None]:
+        """Within this context the model's group norm, if it has one, ignores what is behind `lengths` [B] samples."""
+        if self._norm is None or int(lengths.min()) == int(lengths.max()):
             yield
             return
         config = self.model.config
-        self._norm.lengths = (waves.lengths - config.conv_kernel[0]) // config.conv_stride[0] + 1
+        self._norm.lengths = (lengths - config.conv_kernel[0]) // config.conv_stride[0] + 1
         try:
             yield
         finally:
@@ -113,15 +113,15 @@ class PretrainedEncoder(nn.Module):
             self.model.save_pretrained(folder)
         self.extractor.save_pretrained(folder)
 
-    def call(self, model: Any, waves: Waves, **options: Any) -> Any:
-        """Run `model` (this encoder's, or one that shares its stem) on a batch."""
+    def call(self, waves: Waves, **options: Any) -> Any:
+        """Run the model on a batch, as transformers would but for the padding."""
         samples, mask = self.prepare(waves)
-        with self.padding_aware(waves):
-            return model(samples, attention_mask=mask, **options)
+        with self.padding_aware(waves.lengths):
+            return self.model(samples, attention_mask=mask, **options)
 
     def forward(self, waves: Waves) -> Frames:
         """The last hidden state, [B, F, D]."""
-        return Frames(self.call(self.model, waves).last_hidden_state, self.frame_lengths(waves.lengths))
+        return Frames(self.call(waves).last_hidden_state, self.frame_lengths(waves.lengths))
 
     @torch.no_grad()
     def hidden_states(self, waves: Waves) -> list[Frames]:
@@ -129,7 +129,7 @@ class PretrainedEncoder(nn.Module):
 
         The last entry is the last hidden state, after the final norm that large models have.
         """
-        output = self.call(self.model, waves, output_hidden_states=True)
+        output = self.call(waves, output_hidden_states=True)
         lengths = self.frame_lengths(waves.lengths)
         return [Frames(values, lengths) for values in (*output.hidden_states[:-1], output.last_hidden_state)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -55,7 +56,7 @@ class CachedPairs(Dataset[Pair | Reject]):
         kept = self._kept[place]
         if isinstance(kept, Reject):
             return kept
-        return Pair(kept.id, kept.original, kept.augmented, kept.seconds, self.pairs.swapped(key))
+        return replace(kept, swapped=self.pairs.swapped(key), seed=self.pairs.drawn_seed(key))
 
     def _refuse_if_too_large(self, keys: Sequence[Key]) -> None:
         seconds = self.pairs.seconds
@@ -94,7 +95,7 @@ class CachedPairs(Dataset[Pair | Reject]):
         self._kept.update((key, item) for key, item in zip(keys, items, strict=True) if isinstance(item, Reject))
         if not pairs:
             return
-        # A whole utterance is the same original in every variant; a crop is not.
+        # A whole utterance is the same original in every variant; a crop or a noisy one is not.
         fresh: dict[Key | int, Tensor] = {}
         for key, pair in pairs.items():
             place = self._place_of_original(key)
@@ -106,10 +107,10 @@ class CachedPairs(Dataset[Pair | Reject]):
         for (key, pair), augmented in zip(pairs.items(), frames, strict=False):
             place = self._place_of_original(key)
             original = originals[place] if place in originals else self._originals[key[1]]
-            self._kept[key] = Pair(pair.id, original, augmented, pair.seconds)
+            self._kept[key] = replace(pair, original=original, augmented=augmented)
 
     def _place_of_original(self, key: Key) -> Key | int:
-        return key if self.pairs.is_cropped(key[1]) else key[1]
+        return key if self.pairs.original_varies(key[1]) else key[1]
 
     def _bottom(self, waves: Sequence[Tensor]) -> list[Tensor]:
         device = next(self.encoder.parameters()).device

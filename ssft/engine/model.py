@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ssft.encoders import SplitEncoder, make_reference
+from ssft.encoders import SpanMask, SplitEncoder, make_reference
 from ssft.encoders.reference import ReferenceKind
-from ssft.types import Frames, LossOutput, Materializable, PairBatch
+from ssft.encoders.selection import loss_layer_numbers
+from ssft.randomness import derive_rng
+from ssft.types import Frames, LossOutput, Materializable, PairBatch, Waves
 
 
 class CorrespondenceModel(nn.Module):
@@ -18,9 +22,18 @@ class CorrespondenceModel(nn.Module):
     Args:
         encoder: the student.
         head: frames to frames; its weights, like a loss's, learn from both sides.
-        loss: `loss(student, reference)`.
+        loss: `loss(student, reference)`, or `loss(student, reference, targets)` if it says that it `needs_targets`.
         reference: `frozen`, the encoder as it was, or `student`, the encoder as it is.
+        loss_layers: layers whose outputs are compared, each by a head and a loss of its own; the last if there are none.
+        mask: hides frames from the student.
         seed: of the weights that head and loss begin with.
+
+    Attributes:
+        loss_layers: numbers of the layers that are compared.
+        heads, losses: one of each for every one of these layers.
+
+    Raises:
+        RecipeError: a loss layer below everything that is trained, or a frozen reference that has no frozen bottom.
 
     Example:
         >>> model = CorrespondenceModel(Encoder("tiny").load(), Projection(64), SoftDTW())
@@ -34,34 +47,89 @@ class CorrespondenceModel(nn.Module):
         loss: nn.Module,
         *,
         reference: ReferenceKind = "frozen",
+        loss_layers: Sequence[int] = (),
+        mask: SpanMask | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.reference = make_reference(reference, encoder)
+        base = encoder.encoder
+        self.loss_layers = loss_layer_numbers(loss_layers, max(encoder.cut, 0) + 1, base.num_layers, base.source)
+        self.mask = mask
+        self.reference = make_reference(reference, encoder) if getattr(loss, "needs_reference", True) else None
+        copies = len(self.loss_layers) - 1
+        self.heads = nn.ModuleList([head, *(copy.deepcopy(head) for _ in range(copies))])
+        self.losses = nn.ModuleList([loss, *(copy.deepcopy(loss) for _ in range(copies))])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            width = encoder.encoder.width
-            if isinstance(head, Materializable):
-                width = head.materialize(width) or width
-            if isinstance(loss, Materializable):
-                loss.materialize(width)
-        self.head = head
-        self.loss = loss
+            for own_head, own_loss in zip(self.heads, self.losses, strict=True):
+                width = base.width
+                if isinstance(own_head, Materializable):
+                    width = own_head.materialize(width) or width
+                if isinstance(own_loss, Materializable):
+                    own_loss.materialize(width)
 
-    def views(self, batch: PairBatch) -> tuple[Frames, Frames]:
-        """What student and reference say about a batch, after the head: two times [B, F, D]."""
+    def views(self, batch: PairBatch) -> list[tuple[Frames, Frames]]:
+        """What student and reference say about a batch, after the head: two times [B, F, D] for every loss layer."""
         joined = batch.joined()
-        hidden = joined if isinstance(joined, Frames) else self.encoder.bottom(joined)
+        hidden = joined if isinstance(joined, Frames) else self.encoder.bottom(joined, self._hidden_frames(batch, joined))
         original = torch.arange(len(batch), device=hidden.values.device)
         augmented = original + len(batch)
-        student = self.encoder.top(hidden.select(torch.where(batch.swapped, original, augmented)))
-        reference = self.reference(self.encoder, hidden.select(torch.where(batch.swapped, augmented, original)))
-        return self.head(student), self.head(reference)
+        # Silence before an original has done its work once it is encoded.
+        none = torch.zeros_like(batch.lead)
+        student = self.encoder.top_states(
+            hidden.select(torch.where(batch.swapped, original, augmented)), self.loss_layers
+        )
+        student = [state.after(torch.where(batch.swapped, batch.lead, none)) for state in student]
+        if self.reference is None:
+            reference = student
+        else:
+            rows = torch.where(batch.swapped, augmented, original)
+            reference = self.reference(self.encoder, hidden.select(rows), self.loss_layers)
+            reference = [state.after(torch.where(batch.swapped, none, batch.lead)) for state in reference]
+        return [(head(a), head(b)) for head, a, b in zip(self.heads, student, reference, strict=True)]
 
     def forward(self, batch: PairBatch) -> dict[str, Any]:
-        """Return `loss` (the mean to minimise), `weight` (items in that mean) and `logs`."""
-        device = next(self.encoder.parameters()).device
-        student, reference = self.views(batch.to(device))
-        output: LossOutput = self.loss(student, reference)
-        return {"loss": output.loss, "weight": output.weight, "logs": output.logs}
+        """Return `loss` (the mean to minimise), `weight` (items in that mean) and `logs`.
+
+        With several loss layers the loss is the mean of theirs, and their logs end in `_layer_N`.
+        """
+        batch = batch.to(next(self.encoder.parameters()).device)
+        outputs: list[LossOutput] = []
+        for loss, (student, reference) in zip(self.losses, self.views(batch), strict=True):
+            targets = (batch.targets,) if getattr(loss, "needs_targets", False) else ()
+            outputs.append(loss(student, reference, *targets))
+        if len(outputs) == 1:
+            return {"loss": outputs[0].loss, "weight": outputs[0].weight, "logs": outputs[0].logs}
+        logs = {
+            f"{name}_layer_{number}": value
+            for number, output in zip(self.loss_layers, outputs, strict=True)
+            for name, value in {"loss": float(output.loss.detach()), **output.logs}.items()
+        }
+        total = torch.stack([output.loss for output in outputs]).mean()
+        return {"loss": total, "weight": outputs[0].weight, "logs": logs}
+
+    def after_step(self) -> None:
+        """Let losses put their weights in order; call it after every step of the optimizer."""
+        for loss in self.losses:
+            if hasattr(loss, "after_step"):
+                loss.after_step()
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Everything that training changes, by name: trained parameters, and buffers of heads and losses."""
+        trained = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+        parts = (("heads", self.heads), ("losses", self.losses))
+        buffers = {f"{part}.{name}": buffer for part, module in parts for name, buffer in module.named_buffers()}
+        return {**trained, **buffers}
+
+    def _hidden_frames(self, batch: PairBatch, joined: Waves) -> Tensor | None:
+        """Which frames of originals and augmented [2B, F] the student may not hear."""
+        if self.mask is None:
+            return None
+        lengths = self.encoder.encoder.frame_lengths(joined.lengths).tolist()
+        hidden = torch.zeros(len(lengths), max(lengths), dtype=torch.bool)
+        for item, (seed, swapped) in enumerate(zip(batch.seeds, batch.swapped.tolist(), strict=True)):
+            row = item if swapped else item + len(batch)
+            drawn = self.mask.draw(lengths[row], derive_rng(seed, "mask"))
+            hidden[row, : lengths[row]] = torch.from_numpy(drawn)
+        return hidden.to(joined.samples.device)

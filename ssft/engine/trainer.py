@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from ssft.data import Collate, DurationBatchSampler, PairDataset, Position, StepBatch
 from ssft.data.corpus import count_reasons, merge_rejects, write_rejects
-from ssft.encoders import Encoder, SplitEncoder
+from ssft.encoders import Encoder, SpanMask, SplitEncoder
 from ssft.encoders.reference import ReferenceKind
 from ssft.engine.cache import CachedPairs
 from ssft.engine.checkpoint import Checkpoint, CheckpointFolder, refuse_existing_run
@@ -29,9 +29,9 @@ from ssft.engine.optim import load_optimizer_tensors, make_optimizer, optimizer_
 from ssft.engine.settings import Train
 from ssft.engine.tracking import Metrics, Progress
 from ssft.engine.workers import leave_signals_to_parent, reading
-from ssft.errors import DataError, RunError
+from ssft.errors import DataError, RecipeError, RunError
 from ssft.randomness import derive_seed
-from ssft.types import PairBatch, Reject
+from ssft.types import SAMPLE_RATE, PairBatch, Reject
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ class CorrespondenceTrainer:
         pairs: what to train on.
         train: how long and how fast.
         reference: whose view the student's is compared with.
+        loss_layers: layers whose outputs are compared; the last if there are none.
+        mask: hides frames from the student.
         workers: processes that decode and augment.
         rejects: utterances already known to be unusable, for rejects.tsv.
         settings: plain settings that must be the same when the run is resumed.
@@ -85,6 +87,8 @@ class CorrespondenceTrainer:
         pairs: PairDataset,
         train: Train,
         reference: ReferenceKind = "frozen",
+        loss_layers: Sequence[int] = (),
+        mask: SpanMask | None = None,
         workers: int = 0,
         rejects: Sequence[Reject] = (),
         settings: Mapping[str, Any] | None = None,
@@ -95,9 +99,17 @@ class CorrespondenceTrainer:
         self.workers = workers
         self.rejects = list(rejects)
         split = encoder.load() if isinstance(encoder, Encoder) else encoder
+        pairs.frame_samples = round(SAMPLE_RATE / split.encoder.frame_rate)
         self.model = CorrespondenceModel(
-            split, head, loss, reference=reference, seed=derive_seed(train.seed, "weights")
+            split,
+            head,
+            loss,
+            reference=reference,
+            loss_layers=loss_layers,
+            mask=mask,
+            seed=derive_seed(train.seed, "weights"),
         )
+        self._check()
         bf16 = train.precision == "bf16" or (train.precision == "auto" and torch.cuda.is_available())
         self.accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", step_scheduler_with_optimizer=False)
         if self.accelerator.num_processes > 1:
@@ -108,6 +120,17 @@ class CorrespondenceTrainer:
             "corpus": corpus_identity(pairs.utterances),
             "settings": dict(settings or {}),
         }
+
+    def _check(self) -> None:
+        """Refuse what a recipe's own check cannot see, or was not asked to."""
+        if any(getattr(loss, "needs_targets", False) for loss in self.model.losses) and self.pairs.targets is None:
+            raise RecipeError("The loss needs labels of the frames; give them with --data.targets FILE.")
+        encoder = self.model.encoder
+        if self.train.cache_variants and (self.model.mask or encoder.frozen_dropout or encoder.cut < 0):
+            raise RecipeError(
+                "train.cache_variants keeps what the frozen bottom says, but here that is not the same in every epoch "
+                "(views.mask, encoder.frozen_dropout or encoder.train_also). Set train.cache_variants to 0."
+            )
 
     def fit(self, folder: str | Path, *, resume: bool = False) -> TrainResult:
         """Train, writing metrics, rejects and checkpoints into `folder`.
@@ -202,6 +225,7 @@ class CorrespondenceTrainer:
             raise RunError(f"The gradient became {norm} in step {step + 1}, on {names}.")
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.model.after_step()
         means = {name: value / total for name, value in sums.items()}
         return {**means, "grad_norm": norm, "pairs": sum(map(len, batches)), "lr": lr}
 
@@ -244,7 +268,8 @@ class CorrespondenceTrainer:
     def _checkpoint(self, state: _State) -> Checkpoint:
         place = {"step": state.step, "position": list(state.position), "seconds": state.seconds, "loss": state.loss}
         progress = {**place, **self.identity}
-        weights = {name: parameter.detach().cpu().contiguous() for name, parameter in trainable(self.model).items()}
+        state_of_model = self.model.training_state().items()
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state_of_model}
         return Checkpoint(weights, optimizer_tensors(self.optimizer, self.model), progress)
 
     def _restore(self, checkpoints: CheckpointFolder) -> _State:
@@ -259,16 +284,16 @@ class CorrespondenceTrainer:
         return _State(progress["step"], Position(*progress["position"]), progress["seconds"], progress["loss"])
 
 
-def load_trained(model: nn.Module, checkpoint: Checkpoint) -> None:
+def load_trained(model: CorrespondenceModel, checkpoint: Checkpoint) -> None:
     """Put a checkpoint's weights into the model.
 
     Raises:
         RunError: the checkpoint belongs to a model with other trainable tensors.
     """
-    parameters = trainable(model)
-    if set(parameters) != set(checkpoint.model):
-        differing = sorted(set(parameters) ^ set(checkpoint.model))
+    tensors = model.training_state()
+    if set(tensors) != set(checkpoint.model):
+        differing = sorted(set(tensors) ^ set(checkpoint.model))
         raise RunError(f"The checkpoint trains other tensors than this recipe: {', '.join(differing[:5])}.")
     with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(checkpoint.model[name])
+        for name, tensor in tensors.items():
+            tensor.copy_(checkpoint.model[name])

@@ -115,7 +115,7 @@ def leaves(described: Any, key: str = "") -> list[str]:
     """The flags of a description: a component is one itself, and so is each of its settings."""
     if isinstance(described, list) and any(isinstance(item, dict) for item in described):
         return [leaf for index, item in enumerate(described) for leaf in leaves(item, f"{key}.{index}")]
-    if not isinstance(described, dict):
+    if not isinstance(described, dict) or not described:
         return [key]
     return [
         leaf

@@ -12,7 +12,7 @@ from random_encoders import LAYERS, VARIETIES, random_encoder, random_waves
 from ssft.encoders import Encoder, PretrainedEncoder, SplitEncoder
 from ssft.encoders.padding import MaskedGroupNorm
 from ssft.encoders.reference import FrozenReference
-from ssft.encoders.split import layer_numbers
+from ssft.encoders.selection import layer_numbers
 from ssft.errors import EncoderError, RecipeError
 from ssft.types import Waves
 
@@ -136,17 +136,17 @@ def test_reference_is_a_frozen_copy_of_the_top_alone():
     split = SplitEncoder(random_encoder("wavlm", "layer"), 2)
     reference = FrozenReference(split).train()
     hidden = split.bottom(random_waves(8000, 6000))
-    before = reference(split, hidden).values
+    before = reference(split, hidden, [LAYERS])[0].values
     # PyTorch picks other kernels where gradients are wanted, so equal to rounding here.
     torch.testing.assert_close(before, split.eval().top(hidden).values.detach(), atol=2e-6, rtol=0)
     with torch.no_grad():
         for parameter in split.parameters():
             if parameter.requires_grad:
                 parameter.add_(1.0)
-    assert torch.equal(reference(split, hidden).values, before)
+    assert torch.equal(reference(split, hidden, [LAYERS])[0].values, before)
     assert not any(parameter.requires_grad for parameter in reference.parameters())
     copied = sum(parameter.numel() for parameter in reference.parameters())
-    assert copied == sum(parameter.numel() for layer in split.top_layers for parameter in layer.parameters())
+    assert copied == sum(parameter.numel() for parameter in split.own_top().parameters())
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_frozen_stays_bit_identical_and_trainable_moves(recordings, tmp_path, fa
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     # Parameters of the encoder show up once; buffers, reference and frozen layers may not change by a bit.
     assert moved == set(trainable(trainer.model))
-    assert any(name.startswith("head.") for name in moved)
+    assert any(name.startswith("heads.") for name in moved)
     assert not any(name.startswith("reference.") for name in moved)
 
 
@@ -189,15 +189,15 @@ def test_head_learns_from_both_sides_but_the_frozen_reference_does_not():
         SplitEncoder(random_encoder("hubert", "group", dropout=0.0), 1), Projection(8), SoftDTW(), reference="frozen"
     )
     batch = PairBatch.collate([Pair("a", torch.randn(8000), torch.randn(8000), 0.5)])
-    student, reference = model.views(batch)
+    ((student, reference),) = model.views(batch)
     assert student.values.requires_grad
     assert reference.values.requires_grad  # through the head, not through the frozen top
     (one_side,) = torch.autograd.grad(
-        model.loss(student, Frames(reference.values.detach(), reference.lengths)).loss,
-        model.head.layers[0].weight,
+        model.losses[0](student, Frames(reference.values.detach(), reference.lengths)).loss,
+        model.heads[0].layers[0].weight,
         retain_graph=True,
     )
-    (both,) = torch.autograd.grad(model.loss(student, reference).loss, model.head.layers[0].weight)
+    (both,) = torch.autograd.grad(model.losses[0](student, reference).loss, model.heads[0].layers[0].weight)
     assert not torch.allclose(one_side, both)
     assert not any(p.requires_grad for p in model.reference.parameters())
 
@@ -206,7 +206,7 @@ def test_student_reference_trains_through_both_views():
     model = CorrespondenceModel(
         SplitEncoder(random_encoder("hubert", "group"), 1), Identity(), SoftDTW(), reference="student"
     )
-    _, reference = model.views(PairBatch.collate([Pair("a", torch.randn(8000), torch.randn(8000), 0.5)]))
+    ((_, reference),) = model.views(PairBatch.collate([Pair("a", torch.randn(8000), torch.randn(8000), 0.5)]))
     assert reference.values.requires_grad
 
 

@@ -129,7 +129,7 @@ def test_crops_lie_everywhere_in_a_long_recording_and_keep_their_length(tmp_path
     assert 10 < min(places) < 18
     assert 52 < max(places) < 60
     assert pairs.seconds == [2.0]
-    assert pairs.is_cropped(0)
+    assert pairs.original_varies(0)
 
 
 def test_a_pause_in_a_long_recording_rejects_nothing(tmp_path):

@@ -66,7 +66,13 @@ def test_yaml_round_trip() -> None:
 
 def test_a_recipe_keeps_what_was_written() -> None:
     described = FULL.describe()
-    assert described["encoder"] == {"model": "some/encoder", "trainable_layers": [7, 9], "revision": "0123456"}
+    assert described["encoder"] == {
+        "model": "some/encoder",
+        "trainable_layers": [7, 9],
+        "revision": "0123456",
+        "train_also": [],
+        "frozen_dropout": False,
+    }
     assert described["head"] == {"name": "projection", "dim": 64, "hidden": [32], "l2_normalize": False}
     assert described["train"]["betas"] == [0.8, 0.9]
 

@@ -1,0 +1,76 @@
+"""`Views`: the two views of an utterance that training compares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ssft.augment import AUGMENTATIONS
+from ssft.components import build
+from ssft.encoders import MASKS, SpanMask
+from ssft.encoders.reference import ReferenceKind
+from ssft.errors import RecipeError
+from ssft.types import Augmentation
+
+
+@dataclass(frozen=True)
+class Views:
+    """The two views of an utterance.
+
+    Args:
+        augmented: makes the second waveform; None compares an utterance with itself.
+        reference: whose view the student's is compared with: `frozen`, the encoder as it was, or `student`, itself.
+        swap: probability that the student gets the original and the reference the augmented waveform.
+        original: changes the first waveform too, as where both views are noisy; None leaves it as it was recorded.
+        loss_layers: layers whose output is a view, each with a head and a loss of its own; the last if none is named.
+        mask: hides frames from the student, for losses that predict them; None hides nothing.
+        pad_jitter: least and largest share of its length by which the original is delayed with silence, such as
+            [0.02, 0.05]; the frames of the silence are cut off after encoding. So position says nothing about content.
+    """
+
+    augmented: Augmentation | None = None
+    reference: ReferenceKind = "frozen"
+    swap: float = 0.0
+    original: Augmentation | None = None
+    loss_layers: Sequence[int] = ()
+    mask: SpanMask | None = None
+    pad_jitter: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("augmented", "original"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise RecipeError(
+                    f"views.{name}: {value!r} is not an augmentation. Give one, such as SpeedPerturb(), or several as "
+                    "Compose([...])."
+                )
+        if not 0 <= self.swap <= 1:
+            raise RecipeError(f"views.swap={self.swap} is a probability; give a number from 0 to 1.")
+        if self.mask is not None and not isinstance(self.mask, SpanMask):
+            raise RecipeError(f"views.mask: {self.mask!r} is not a mask. Give SpanMask(), or null for none.")
+        jitter = tuple(self.pad_jitter)
+        if jitter and not (len(jitter) == 2 and 0 <= jitter[0] <= jitter[1] <= 1):
+            raise RecipeError(
+                f"views.pad_jitter={list(jitter)} is not a least and a largest share of the length; "
+                "[0.02, 0.05] is published, [] is none."
+            )
+
+    @staticmethod
+    def components(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings with components built of their descriptions.
+
+        Raises:
+            RecipeError: an unknown name or setting, or a value that does not fit.
+        """
+        tables: dict[str, Mapping[str, type]] = {
+            "augmented": AUGMENTATIONS,
+            "original": AUGMENTATIONS,
+            "mask": MASKS,
+        }
+        built = {
+            name: build(table, settings[name], where=f"views.{name}")
+            for name, table in tables.items()
+            if name in settings
+        }
+        return {**settings, **built}
