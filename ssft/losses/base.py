@@ -25,7 +25,10 @@ class FrameLoss(nn.Module):
         needs_same_length: frame t of the student is compared with frame t of the reference, so nothing that changes the
             length may come before it.
         needs_targets: labels of the frames are needed, `targets` of `forward`.
+        needs_mask: frames must have been hidden from the student, `views.mask`.
         needs_reference: False if the student's view is all it looks at; the reference is then not computed.
+        lets_collapse: constant frames are a minimum of it, so that something else has to prevent them, such as a frozen
+            reference.
 
     Example:
         >>> class Mine(FrameLoss):
@@ -35,7 +38,9 @@ class FrameLoss(nn.Module):
 
     needs_same_length = False
     needs_targets = False
+    needs_mask = False
     needs_reference = True
+    lets_collapse = False
 
     @abstractmethod
     def compare(self, student: Frames, reference: Frames, targets: Frames | None) -> LossOutput:
@@ -89,6 +94,21 @@ def labelled_frames(frames: Frames, targets: Frames) -> tuple[Tensor, Tensor]:
     size = int(lengths.max())
     mask = torch.arange(size, device=lengths.device)[None, :] < lengths[:, None]
     return frames.values[:, :size][mask], targets.values[:, :size][mask]
+
+
+def known_labels(labels: Tensor, *, classes: int, loss: str) -> Tensor:
+    """Return which of the labels [N] say something: a negative one means that its frame has none.
+
+    Raises:
+        RecipeError: a label beyond the classes of the loss.
+    """
+    largest = int(labels.max()) if len(labels) else -1
+    if largest >= classes:
+        raise RecipeError(
+            f"{loss}(classes={classes}): labels go up to {largest}, so there are at least {largest + 1}; set "
+            f"classes={largest + 1}, or give the labels that belong to this recipe."
+        )
+    return labels >= 0
 
 
 def _full_precision(frames: Frames) -> Frames:

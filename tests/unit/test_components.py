@@ -25,6 +25,10 @@ TABLES = {"augmentation": AUGMENTATIONS, "head": HEADS, "loss": LOSSES}
 SHIPPED = [(kind, name) for kind, table in TABLES.items() for name in table]
 # Plain settings for components that cannot be built without any.
 NEEDED: dict[str, dict[str, Any]] = {
+    "weighted": {
+        "losses": {"align": {"name": "soft_dtw"}, "apart": {"name": "temporal_contrast"}},
+        "weights": {"apart": 0.5},
+    },
     "compose": {"steps": [{"name": "speed_perturb", "factors": [0.9, 1.0]}, {"name": "pitch_shift"}]},
     "one_of": {"choices": [{"name": "pitch_shift", "semitones": 3.0}, {"name": "pitch_shift", "semitones": -3.0}]},
 }
