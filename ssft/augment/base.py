@@ -33,6 +33,13 @@ class Transform(ABC):
     def apply(self, wave: np.ndarray, parameters: Parameters) -> np.ndarray:
         """Return the transformed waveform [T'] float32."""
 
+    def check(self) -> None:  # noqa: B027 (most have nothing to look for)
+        """Look for what lies outside the recipe, such as recordings of noise, before a run depends on it.
+
+        Raises:
+            RecipeError: it is not there.
+        """
+
     def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return self.apply(wave, self.draw(rng, wave))
 

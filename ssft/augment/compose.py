@@ -29,6 +29,10 @@ class Compose(Transform):
     def changes_length(self) -> bool:
         return any(step.changes_length for step in self.steps)
 
+    def check(self) -> None:
+        for step in self.steps:
+            step.check()
+
     def draw(self, rng: np.random.Generator, wave: np.ndarray) -> Parameters:
         return {"steps": [step.draw(rng, wave) for step in self.steps]}
 
@@ -54,6 +58,10 @@ class OneOf(Transform):
     @property
     def changes_length(self) -> bool:
         return any(choice.changes_length for choice in self.choices)
+
+    def check(self) -> None:
+        for choice in self.choices:
+            choice.check()
 
     def draw(self, rng: np.random.Generator, wave: np.ndarray) -> Parameters:
         choice = int(rng.integers(len(self.choices)))

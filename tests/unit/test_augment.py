@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssft.augment import AUGMENTATIONS, Compose, OneOf, PitchShift, SpeedPerturb, Transform
+from ssft.augment import (
+    AUGMENTATIONS,
+    AddNoise,
+    Compose,
+    OneOf,
+    ParametricEqualizer,
+    PitchShift,
+    SpeakerPerturb,
+    SpeedPerturb,
+    Transform,
+)
 from ssft.components import build, describe
 from ssft.errors import RecipeError
 from ssft.randomness import derive_rng
@@ -18,9 +28,12 @@ RATE = 16_000
 
 # One example of every entry of AUGMENTATIONS, with settings that are not the defaults. A new entry needs a line here.
 EXAMPLES = {
+    "add_noise": lambda: AddNoise("pink", min_snr_db=0.0, max_snr_db=10.0, probability=0.9),
     "compose": lambda: Compose([SpeedPerturb((0.9, 1.1)), OneOf([PitchShift(2), PitchShift(-3)])]),
     "one_of": lambda: OneOf([PitchShift(1), SpeedPerturb((1.25,)), Compose([PitchShift(-1)])]),
+    "parametric_equalizer": lambda: ParametricEqualizer(max_gain_db=6.0, bands=5),
     "pitch_shift": lambda: PitchShift(semitones=-2.5),
+    "speaker_perturb": lambda: SpeakerPerturb(pitch_ratio=1.5, max_pitch_hz=400.0),
     "speed_perturb": lambda: SpeedPerturb(factors=(0.8, 1.0, 1.3)),
 }
 

@@ -25,6 +25,7 @@ TABLES = {"augmentation": AUGMENTATIONS, "head": HEADS, "loss": LOSSES}
 SHIPPED = [(kind, name) for kind, table in TABLES.items() for name in table]
 # Plain settings for components that cannot be built without any.
 NEEDED: dict[str, dict[str, Any]] = {
+    "add_noise": {"source": "pink", "min_snr_db": 0.0, "max_snr_db": 10.0},
     "weighted": {
         "losses": {"align": {"name": "soft_dtw"}, "apart": {"name": "temporal_contrast"}},
         "weights": {"apart": 0.5},
