@@ -3,8 +3,9 @@
 An utterance and its speed- and pitch-perturbed twin should read the same. One of the two goes through the trainable top
 two layers, the other through a frozen copy of them, and soft-DTW aligns what comes out.
 
-The published code also trains two layer norms below the frozen layers, by an accident of how it counts parameters; this
-recipe does not, so that the frozen bottom needs no gradients.
+The published code also trains two layer norms below the frozen layers, by an accident of how it counts parameters, and
+keeps the dropout of frozen layers alive; this recipe does neither, so that the frozen bottom needs no gradients, unless
+it is told to by --preset official.
 
     python recipes/score_hubert_base.py --data.root ~/corpora/LibriSpeech/train-clean-100
     python recipes/score_hubert_base.py --data.root ... --train.accumulate 8   # a step in eight parts, for a small GPU
@@ -30,6 +31,10 @@ recipe = Recipe(
     data=Data(root="data/LibriSpeech/train-clean-100", max_seconds=25.0, workers=4),
     # The paper steps after 8 single utterances, 101 s on average.
     train=Train(steps=3600, batch_seconds=101, lr=2e-5, warmup_steps=1000, clip_norm=1.0, eps=1e-7, save_every=400),
+    # The authors' code counts parameters to freeze them, which leaves two norms trainable and all dropout alive.
+    official={
+        "encoder": {"train_also": ["feature_projection.layer_norm", "encoder.layer_norm"], "frozen_dropout": True}
+    },
 )
 
 if __name__ == "__main__":

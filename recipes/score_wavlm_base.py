@@ -28,6 +28,10 @@ recipe = Recipe(
     loss=SoftDTW(gamma=0.1, divergence=True, normalize="total_length"),
     data=Data(root="data/LibriSpeech/train-clean-100", max_seconds=25.0, workers=4),
     train=Train(steps=3600, batch_seconds=101, lr=2e-5, warmup_steps=1000, clip_norm=1.0, eps=1e-7, save_every=400),
+    # The authors' code counts parameters to freeze them, which leaves two norms trainable and all dropout alive.
+    official={
+        "encoder": {"train_also": ["feature_projection.layer_norm", "encoder.layer_norm"], "frozen_dropout": True}
+    },
 )
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ class SoftDTW(FrameLoss):
         >>> loss(student, reference).loss.backward()
     """
 
+    lets_collapse = True
+
     def __init__(
         self,
         gamma: float = 0.1,

@@ -1,0 +1,35 @@
+"""R-Spin on HuBERT-base (Chang & Glass, NAACL 2024): 10,000 steps, 1,070 h of audio, all layers.
+
+SPIN with few codes in noise, and beside it every frame is told from 40,000 acoustic pieces, which is what lets all layers
+train without collapse. The pieces are made of a SPIN run with 2,048 codes, by `ssft units`; docs/units.md shows how.
+The training code was never published: this follows the paper.
+
+    python recipes/rspin_hubert_base.py --data.root DIR --data.targets PIECES --views.original.source NOISE_DIR \\
+        --views.augmented.steps.1.source NOISE_DIR
+"""
+
+from ssft import Data, Encoder, Recipe, Train, Views, run
+from ssft.augment import AddNoise, Compose, SpeakerPerturb
+from ssft.heads import Identity, Projection
+from ssft.losses import PseudoLabel, SwappedPrediction, Weighted
+
+recipe = Recipe(
+    name="rspin_hubert_base",
+    encoder=Encoder("facebook/hubert-base-ls960", trainable_layers=12),
+    views=Views(
+        original=AddNoise("data/noise", min_snr_db=-10.0, max_snr_db=10.0),
+        augmented=Compose([SpeakerPerturb(), AddNoise("data/noise", min_snr_db=-10.0, max_snr_db=10.0)]),
+        reference="student",
+    ),
+    head=Identity(l2_normalize=False),
+    loss=Weighted(
+        losses={"spin": SwappedPrediction(32), "pieces": PseudoLabel(classes=40_000)},
+        weights={"spin": 1.0, "pieces": 5.0},
+        heads={"spin": Projection(256, l2_normalize=True)},
+    ),
+    data=Data(root="data/LibriSpeech", targets="data/pieces.safetensors", max_seconds=17.0, workers=8),
+    train=Train(steps=10_000, batch_seconds=384, lr=1e-4, warmup_steps=4000, clip_norm=10.0, save_every=500),
+)
+
+if __name__ == "__main__":
+    run(recipe)
