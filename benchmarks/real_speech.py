@@ -1,14 +1,16 @@
-"""What score_tiny does to real speech: word and phone ABX and effective rank of held-out speakers, before and after.
+"""What tiny recipes do to real speech: word and phone ABX and effective rank of held-out speakers, before and after.
 
-    python benchmarks/real_speech.py CORPUS [--seeds 0 1 2]
+    python benchmarks/real_speech.py CORPUS [--recipes score_tiny spin_tiny] [--seeds 0 1 2]
 
 CORPUS is a folder with manifest.tsv (path, speaker, split = train | dev), words.tsv and alignments.tsv, like the demo
 speech. Trains on the split `train`, without labels, measures on `dev`, and prints a Markdown table, a row per system.
+A recipe that needs labels of the frames gets acoustic pieces of k-means units of the base encoder, made here.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ssft.analysis.rank import effective_rank
+from ssft.cli.main import main as main_of_ssft
 from ssft.data import Data
 from ssft.encoders import PretrainedEncoder
 from ssft.evaluation.abx import abx
@@ -29,6 +32,7 @@ from ssft.runs import export, start, with_overrides
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("corpus", type=Path)
+    parser.add_argument("--recipes", nargs="+", default=["score_tiny"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--override", nargs=argparse.REMAINDER, default=[], help="settings of the recipe, --key value")
     options = parser.parse_args()
@@ -36,23 +40,39 @@ def main() -> None:
     base = PretrainedEncoder.load("tiny")
     rows["base"] = measure(base, options.corpus)
     rows["base, utterance mean removed"] = measure(base, options.corpus, lambda frames: frames - frames.mean(0))
-    for seed in options.seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            began = time.monotonic()
-            settings = ["--data.root", str(options.corpus / "manifest.tsv"), "--data.split", "train"]
-            recipe = with_overrides(
-                load_recipe("score_tiny"), [*settings, "--train.seed", str(seed), *options.override]
-            )
-            start(recipe, Path(folder) / "run")
-            adapted = export(Path(folder) / "run")
-            seconds = time.monotonic() - began
-            rows[f"score_tiny, seed {seed} ({seconds:.0f} s)"] = measure(
-                PretrainedEncoder.load(str(adapted)), options.corpus
-            )
+    for name in options.recipes:
+        for seed in options.seeds:
+            with tempfile.TemporaryDirectory() as folder:
+                began = time.monotonic()
+                recipe = load_recipe(name)
+                settings = ["--data.root", str(options.corpus / "manifest.tsv"), "--data.split", "train"]
+                if recipe.data.targets:
+                    settings += ["--data.targets", str(label(options.corpus, Path(folder)))]
+                recipe = with_overrides(recipe, [*settings, "--train.seed", str(seed), *options.override])
+                start(recipe, Path(folder) / "run")
+                adapted = export(Path(folder) / "run")
+                seconds = time.monotonic() - began
+                rows[f"{name}, seed {seed} ({seconds:.0f} s)"] = measure(
+                    PretrainedEncoder.load(str(adapted)), options.corpus
+                )
     columns = list(rows["base"])
     print(f"\n| last hidden state | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
     for name, scores in rows.items():
         print(f"| {name} | {' | '.join(f'{scores[column]:.2f}' for column in columns)} |")
+
+
+def label(corpus: Path, folder: Path) -> Path:
+    """Return a file of labels of the training split, made as docs/units.md says."""
+    units, pieces = folder / "units.safetensors", folder / "pieces.safetensors"
+    data = ["--data", str(corpus / "manifest.tsv"), "--split", "train"]
+    fit = ["fit", "tiny", *data, "--layer", "4", "--clusters", "128", "--mean-removed", "--max-hours", "0.5"]
+    for arguments in (
+        [*fit, "--out", str(units)],
+        ["encode", str(units), *data, "--pieces", "512", "--out", str(pieces)],
+    ):
+        if main_of_ssft(["units", *arguments]):
+            sys.exit("making labels failed")
+    return pieces
 
 
 def measure(

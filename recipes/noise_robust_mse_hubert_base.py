@@ -1,7 +1,8 @@
 """Noise-robust fine-tuning with frame regression on HuBERT-base (nr-ssft, Meghanani & Hain): 3,600 steps, one GPU.
 
-A recording and the same recording in noise have the same frames, so frame t is compared with frame t. A network can meet
-that by attending to position; --views.pad_jitter "[0.02, 0.05]" takes that way from it (Meghanani & Hain, ICASSP 2026).
+A recording and the same recording in noise have the same frames, so frame t is compared with frame t. A network can
+meet that by attending to position; --views.pad_jitter "[0.02, 0.05]" takes that way from it (Meghanani & Hain, ICASSP
+2026). The noise is a folder of recordings; the authors take the twelve indoor environments of DEMAND.
 
     python recipes/noise_robust_mse_hubert_base.py --data.root DIR --views.augmented.source NOISE_DIR
 """

@@ -14,9 +14,7 @@ from ssft.losses import FrameRegression, TemporalContrast, Weighted
 recipe = Recipe(
     name="noise_robust_mse_tiny",
     encoder=Encoder("tiny", trainable_layers=2),
-    views=Views(
-        augmented=AddNoise("pink", snr_db=(20.0, 10.0, 5.0)), reference="student", pad_jitter=(0.02, 0.05)
-    ),
+    views=Views(augmented=AddNoise("pink", snr_db=(20.0, 10.0, 5.0)), reference="student", pad_jitter=(0.02, 0.05)),
     head=Identity(l2_normalize=True),
     loss=Weighted(
         losses={

@@ -1,7 +1,7 @@
 """Noise-robust fine-tuning with soft-DTW on the embedded tiny encoder: offline, two minutes on a laptop.
 
-The method of recipes/noise_robust_softdtw_hubert_base.py with the settings of recipes/laser_tiny.py, and pink noise, which
-needs no recordings.
+The method of recipes/noise_robust_softdtw_hubert_base.py with the settings of recipes/laser_tiny.py, and pink noise,
+which needs no recordings.
 
     python recipes/noise_robust_softdtw_tiny.py --data.root ~/recordings --views.augmented.steps.1.source pink
 """
@@ -15,7 +15,9 @@ recipe = Recipe(
     name="noise_robust_softdtw_tiny",
     encoder=Encoder("tiny", trainable_layers=2),
     views=Views(
-        augmented=Compose([SpeedPerturb(factors=(0.9, 0.95, 1.0, 1.05, 1.1)), AddNoise("pink", snr_db=(20.0, 10.0, 5.0))]),
+        augmented=Compose(
+            [SpeedPerturb(factors=(0.9, 0.95, 1.0, 1.05, 1.1)), AddNoise("pink", snr_db=(20.0, 10.0, 5.0))]
+        ),
         reference="student",
     ),
     head=Identity(l2_normalize=True),

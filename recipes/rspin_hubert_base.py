@@ -1,10 +1,10 @@
-"""R-Spin on HuBERT-base (Chang & Glass, NAACL 2024): 10,000 steps, 1,070 h of audio, all layers.
+r"""R-Spin on HuBERT-base (Chang & Glass, NAACL 2024): 10,000 steps, 1,070 h of audio, all layers.
 
-SPIN with few codes in noise, and beside it every frame is told from 40,000 acoustic pieces, which is what lets all layers
-train without collapse. The pieces are made of a SPIN run with 2,048 codes, by `ssft units`; docs/units.md shows how.
+SPIN with few codes in noise, and beside it a classifier of 40,000 acoustic pieces, which is what lets all layers train
+without collapse. The pieces are made of a SPIN run with 2,048 codes, by `ssft units`; docs/units.md shows how.
 The training code was never published: this follows the paper.
 
-    python recipes/rspin_hubert_base.py --data.root DIR --data.targets PIECES --views.original.source NOISE_DIR \\
+    python recipes/rspin_hubert_base.py --data.root DIR --data.targets PIECES --views.original.source NOISE_DIR \
         --views.augmented.steps.1.source NOISE_DIR
 """
 

@@ -1,8 +1,8 @@
-"""R-Spin on WavLM-base (Chang & Glass, NAACL 2024): 10,000 steps, 1,070 h of audio, all layers.
+r"""R-Spin on WavLM-base (Chang & Glass, NAACL 2024): 10,000 steps, 1,070 h of audio, all layers.
 
 As recipes/rspin_hubert_base.py. The encoder is WavLM Base, not Base+.
 
-    python recipes/rspin_wavlm_base.py --data.root DIR --data.targets PIECES --views.original.source NOISE_DIR \\
+    python recipes/rspin_wavlm_base.py --data.root DIR --data.targets PIECES --views.original.source NOISE_DIR \
         --views.augmented.steps.1.source NOISE_DIR
 """
 

@@ -1,7 +1,7 @@
 """SPIN on the embedded tiny encoder: offline, two minutes on a laptop.
 
-The method of recipes/spin_hubert_base.py with what a 3 M parameter encoder and batches of 48 s need: 128 codes, a narrower
-projection, voices that are changed less, and higher learning rates.
+The method of recipes/spin_hubert_base.py with what a 3 M parameter encoder and batches of 48 s need: 128 codes, a
+narrower projection, and higher learning rates.
 
     python recipes/spin_tiny.py --data.root ~/recordings
 """

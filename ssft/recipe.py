@@ -22,7 +22,6 @@ from ssft.overrides import merge
 from ssft.recipe_files import find_recipe, import_script
 from ssft.views import Views
 
-
 Preset = Literal["clean", "official"]
 
 SECTIONS: dict[str, type] = {"encoder": Encoder, "views": Views, "data": Data, "train": Train}
@@ -163,15 +162,13 @@ class Recipe:
                     f"{loss} compares frame t with frame t, but {augmentation!r} changes the length. Use a loss that "
                     "aligns the views, such as soft_dtw, or leave out what changes the length."
                 )
-            if hasattr(augmentation, "check"):
-                augmentation.check()
         if getattr(self.loss, "needs_targets", False) and self.data.targets is None:
             raise RecipeError(
                 f"{loss} needs labels of the frames. Make them with `ssft units` and give them with "
                 "--data.targets FILE; docs/units.md says how."
             )
         if getattr(self.loss, "needs_mask", False) and self.views.mask is None:
-            raise RecipeError(f"{loss} predicts frames that were hidden, but views.mask hides none: --views.mask span_mask")
+            raise RecipeError(f"{loss} predicts hidden frames, but views.mask hides none. Add --views.mask span_mask.")
         if self.views.mask is not None and self.train.cache_variants:
             raise RecipeError(
                 f"views.mask hides other frames in every epoch, but train.cache_variants={self.train.cache_variants} "

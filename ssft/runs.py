@@ -49,6 +49,7 @@ def start(recipe: Recipe, folder: Path) -> TrainResult:
     """
     recipe = recipe.with_preset(recipe.preset)
     recipe.check()
+    recipe.views.check_sources()
     refuse_existing_run(folder)
     recipe = replace(recipe, encoder=recipe.encoder.pinned())
     if (folder / "recipe.yaml").exists() and not (folder / "environment.json").exists():

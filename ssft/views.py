@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,17 @@ class Views:
                 f"views.pad_jitter={list(jitter)} is not a least and a largest share of the length; "
                 "[0.02, 0.05] is published, [] is none."
             )
+
+    def check_sources(self) -> None:
+        """Look for what augmentations read besides the audio, such as noise.
+
+        Raises:
+            RecipeError: it is not there.
+        """
+        for augmentation in (self.augmented, self.original):
+            check: Callable[[], None] | None = getattr(augmentation, "check", None)
+            if check is not None:
+                check()
 
     @staticmethod
     def components(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssft.errors import EncoderError
+from ssft.errors import EncoderError, RecipeError
 
 if TYPE_CHECKING:
     from ssft.encoders import Encoder
@@ -44,8 +44,6 @@ def examine(recipe: Recipe) -> list[str]:
     Raises:
         SsftError: what `Recipe.check` raises, but for an encoder that is still to be downloaded.
     """
-    from ssft.losses import SoftDTW
-
     notes = []
     try:
         layers = recipe.check(local_files_only=True)
@@ -54,10 +52,24 @@ def examine(recipe: Recipe) -> list[str]:
         if not is_remote(recipe.encoder):
             raise
         notes.append(f"{recipe.encoder.model} is not on this machine yet, so its layers were not checked")
-    if recipe.views.reference == "student" and isinstance(recipe.loss, SoftDTW):
-        notes.append("soft_dtw alone lets all frames become equal where the student is its own reference")
+    if recipe.views.reference == "student" and getattr(recipe.loss, "lets_collapse", False):
+        loss = type(recipe.loss).__name__
+        notes.append(f"{loss} alone lets all frames become equal where the student is its own reference")
+    if frames_needed := getattr(recipe.loss, "frames_needed", None):
+        frames = 50 * recipe.train.batch_seconds / recipe.train.accumulate
+        if frames < frames_needed():
+            notes.append(
+                f"a batch has about {frames:,.0f} frames, but the codebook wants {frames_needed():,}; raise "
+                "train.batch_seconds, set queue_frames, or take fewer codes"
+            )
     if not recipe.data.path.exists():
         notes.append(f"no audio at {recipe.data.path}; pass --data.root DIR to train")
+    if recipe.data.targets_path and not recipe.data.targets_path.exists():
+        notes.append(f"no labels at {recipe.data.targets}; make them with `ssft units` and pass --data.targets FILE")
+    try:
+        recipe.views.check_sources()
+    except RecipeError as error:
+        notes.append(str(error))
     return notes
 
 

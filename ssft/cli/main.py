@@ -10,14 +10,22 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ssft import __version__
-from ssft.cli import check, demo, export, recipes, resume, train
+from ssft.cli import check, demo, export, recipes, resume, train, units
 from ssft.cli.arguments import refuse, split_settings
 from ssft.errors import SsftError, closest
 
 if TYPE_CHECKING:
     from ssft.recipe import Recipe
 
-VERBS = {"demo": demo, "recipes": recipes, "check": check, "train": train, "resume": resume, "export": export}
+VERBS = {
+    "demo": demo,
+    "recipes": recipes,
+    "check": check,
+    "train": train,
+    "resume": resume,
+    "export": export,
+    "units": units,
+}
 TAKE_SETTINGS = ("check", "train")
 _SETTINGS = "Settings are given as --train.steps 50 or --train.steps=50."
 

@@ -50,7 +50,8 @@ class Data:
             see train.cache_variants).
         verify: `audio` decodes every file before training, `header` reads only headers and finds bad samples when it
             comes to them, `auto` verifies the audio of up to 5 hours.
-        targets: a file with labels of the frames, for losses that need them; `ssft units encode` makes one.
+        targets: a file with labels of the frames, for losses that need them, which `ssft units encode` makes; `demo`
+            names those of the bundled speech.
         allow_outside: let a manifest name files outside its own folder.
         workers: processes that decode and augment; the result does not depend on their number.
     """
@@ -85,6 +86,13 @@ class Data:
             return Path(str(files("ssft") / "assets" / "demo_speech" / "manifest.tsv"))
         return Path(self.root).expanduser()
 
+    @property
+    def targets_path(self) -> Path | None:
+        """The file of labels on disk; `demo` names those of the bundled speech."""
+        if self.targets == "demo":
+            return Path(str(files("ssft") / "assets" / "demo_speech" / "pieces.safetensors"))
+        return Path(self.targets).expanduser() if self.targets else None
+
     def load(self) -> Corpus:
         """List the corpus and look at every file, in parallel.
 
@@ -95,7 +103,7 @@ class Data:
         found = probe(entries, min_seconds=self.min_seconds, verify=self.verify)
         rejects += [item for item in found if isinstance(item, Reject)]
         utterances = [item for item in found if isinstance(item, Utterance)]
-        targets = read_targets(Path(self.targets).expanduser()) if self.targets else None
+        targets = read_targets(self.targets_path) if self.targets_path else None
         if targets is not None:
             unlabelled = [utterance for utterance in utterances if utterance.id not in targets]
             rejects += [Reject(u.id, u.path, "no_labels", f"no labels in {self.targets}") for u in unlabelled]

@@ -105,14 +105,17 @@ class PairDataset(Dataset[Pair | Reject]):
         original = self._augmented(self.augment_original, clean, utterance, derive_rng(*draw, "augment original"))
         augmented = self._augmented(self.augment, clean, utterance, derive_rng(*draw, "augment"))
         lead = self._lead(len(original), derive_rng(*draw, "lead"))
-        labels = self.targets and self.targets.crop(utterance.id, start_seconds=offset, seconds=seconds)
+        labels = None
+        if self.targets is not None:
+            part = self.targets.crop(utterance.id, start_seconds=offset, seconds=seconds)
+            labels = torch.from_numpy(part.astype(np.int64))
         return Pair(
             id=utterance.id,
             original=torch.from_numpy(np.pad(original, (lead * self.frame_samples, 0))),
             augmented=torch.from_numpy(augmented),
             seconds=seconds,
             swapped=self.swapped(key),
-            targets=None if labels is None else torch.from_numpy(labels.astype(np.int64)),
+            targets=labels,
             lead=lead,
             seed=self.drawn_seed(key),
         )
@@ -136,7 +139,8 @@ class PairDataset(Dataset[Pair | Reject]):
         """Draw by how many frames the original is delayed."""
         if not self.pad_jitter:
             return 0
-        return round(rng.uniform(*self.pad_jitter) * samples / self.frame_samples)
+        least, largest = self.pad_jitter
+        return round(float(rng.uniform(least, largest)) * samples / self.frame_samples)
 
     def _augmented(
         self, augment: Augmentation | None, clean: np.ndarray, utterance: Utterance, rng: np.random.Generator

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from ssft.encoders.pretrained import PretrainedEncoder
 from ssft.encoders.selection import layer_numbers, parameter_names
 from ssft.encoders.top import Entry, Top
-from ssft.errors import RecipeError
 from ssft.types import Frames, Waves
 
 STEM = -1
@@ -42,6 +41,8 @@ class SplitEncoder(nn.Module):
         RecipeError: the encoder has no such layers or parameters.
     """
 
+    _entry: Entry
+
     def __init__(
         self,
         encoder: PretrainedEncoder,
@@ -61,7 +62,7 @@ class SplitEncoder(nn.Module):
         for name in names:
             encoder.model.get_parameter(name).requires_grad_(True)
         self.cut = self._lowest_cut(names)
-        self.__dict__["_entry"] = Entry(encoder.model)  # not a second owner of the parameters
+        self.__dict__["_entry"] = Entry(encoder.model)  # past nn.Module: not a second owner of the parameters
         self.train()
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ssft.types import Frames
@@ -20,7 +21,7 @@ class Entry(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.projection = model.feature_projection
-        self.mask_embedding = getattr(model, "masked_spec_embed", None)
+        self.mask_embedding: Tensor = model.masked_spec_embed
         self.encoder = _without_layers(model.encoder)
 
     def forward(self, frames: Frames) -> Tensor:
@@ -28,10 +29,7 @@ class Entry(nn.Module):
         projected = self.projection(frames.values)
         hidden = projected[0] if isinstance(projected, tuple) else projected
         if frames.masked is not None:
-            # A copy: hiding frames in place would change what autograd has recorded.
-            hidden = hidden.masked_fill(frames.masked[..., None], 0) + frames.masked[..., None] * self.mask_embedding.to(
-                hidden.dtype
-            )
+            hidden = torch.where(frames.masked[..., None], self.mask_embedding.to(hidden.dtype), hidden)
         padding = None if bool(frames.mask.all()) else frames.mask
         entered: Tensor = self.encoder(hidden, attention_mask=padding).last_hidden_state
         return entered

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ class CorrespondenceModel(nn.Module):
         head: frames to frames; its weights, like a loss's, learn from both sides.
         loss: `loss(student, reference)`, or `loss(student, reference, targets)` if it says that it `needs_targets`.
         reference: `frozen`, the encoder as it was, or `student`, the encoder as it is.
-        loss_layers: layers whose outputs are compared, each by a head and a loss of its own; the last if there are none.
+        loss_layers: layers whose outputs are compared, each by a head and a loss of its own; without any, the last.
         mask: hides frames from the student.
         seed: of the weights that head and loss begin with.
 
@@ -72,7 +72,9 @@ class CorrespondenceModel(nn.Module):
     def views(self, batch: PairBatch) -> list[tuple[Frames, Frames]]:
         """What student and reference say about a batch, after the head: two times [B, F, D] for every loss layer."""
         joined = batch.joined()
-        hidden = joined if isinstance(joined, Frames) else self.encoder.bottom(joined, self._hidden_frames(batch, joined))
+        hidden = (
+            joined if isinstance(joined, Frames) else self.encoder.bottom(joined, self._hidden_frames(batch, joined))
+        )
         original = torch.arange(len(batch), device=hidden.values.device)
         augmented = original + len(batch)
         # Silence before an original has done its work once it is encoded.
@@ -112,8 +114,9 @@ class CorrespondenceModel(nn.Module):
     def after_step(self) -> None:
         """Let losses put their weights in order; call it after every step of the optimizer."""
         for loss in self.losses:
-            if hasattr(loss, "after_step"):
-                loss.after_step()
+            after_step: Callable[[], None] | None = getattr(loss, "after_step", None)
+            if after_step is not None:
+                after_step()
 
     def training_state(self) -> dict[str, Tensor]:
         """Everything that training changes, by name: trained parameters, and buffers of heads and losses."""

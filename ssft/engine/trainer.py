@@ -123,8 +123,13 @@ class CorrespondenceTrainer:
 
     def _check(self) -> None:
         """Refuse what a recipe's own check cannot see, or was not asked to."""
-        if any(getattr(loss, "needs_targets", False) for loss in self.model.losses) and self.pairs.targets is None:
-            raise RecipeError("The loss needs labels of the frames; give them with --data.targets FILE.")
+        for part in self.model.losses.modules():
+            name = type(part).__name__
+            if getattr(part, "needs_targets", False) and self.pairs.targets is None:
+                raise RecipeError(f"{name} needs labels of the frames; give them with --data.targets FILE.")
+            found = 0 if self.pairs.targets is None else self.pairs.targets.classes
+            if (classes := getattr(part, "classes", found)) < found:
+                raise RecipeError(f"{name} tells {classes} classes apart, but data.targets has {found}: set classes.")
         encoder = self.model.encoder
         if self.train.cache_variants and (self.model.mask or encoder.frozen_dropout or encoder.cut < 0):
             raise RecipeError(
@@ -214,6 +219,7 @@ class CorrespondenceTrainer:
             total += weight
             for name, value in {"loss": loss.item(), **output["logs"]}.items():
                 sums[name] += value * weight
+        total = total or 1.0  # nothing to learn from in these pairs, as where no frame is masked
         parameters = trainable(self.model)
         for name, parameter in parameters.items():
             if parameter.grad is None:

@@ -116,6 +116,8 @@ def _phrase(description: Any) -> str:
     """A component's description as a call: `speed_perturb(factors=[0.9, 1.1])`."""
     if isinstance(description, dict):
         arguments = (f"{key}={_phrase(value)}" for key, value in description.items() if key != "name")
+        if "name" not in description:
+            return f"{{{', '.join(arguments)}}}"
         return f"{description['name']}({', '.join(arguments)})"
     if isinstance(description, list):
         return f"[{', '.join(map(_phrase, description))}]"

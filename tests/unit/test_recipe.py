@@ -11,7 +11,7 @@ import pytest
 import yaml
 from torch import nn
 
-from ssft import Data, Encoder, Recipe, Train, Views
+from ssft import Data, Encoder, Recipe, SpanMask, Train, Views
 from ssft.augment import Compose, OneOf, PitchShift, SpeedPerturb
 from ssft.errors import RecipeError
 from ssft.heads import Identity, Projection
@@ -301,3 +301,90 @@ def test_yaml_that_is_no_text(tmp_path: Path) -> None:
 
 def test_identity_is_the_default_head() -> None:
     assert isinstance(make().head, Identity)
+
+
+# --- presets -------------------------------------------------------------------------------------------------------
+
+OFFICIAL = {"encoder": {"train_also": ["encoder.layer_norm"], "frozen_dropout": True}, "train": {"eps": 1e-7}}
+
+
+def test_official_preset_applies_what_the_recipe_lists_and_is_recorded_as_applied() -> None:
+    recipe = make(official=OFFICIAL)
+    assert recipe.encoder.train_also == ()
+    official = with_overrides(recipe, ["--preset", "official"])
+    assert (official.encoder.train_also, official.encoder.frozen_dropout) == (["encoder.layer_norm"], True)
+    assert official.train.eps == 1e-7
+    assert (official.preset, official.official) == ("official", {})
+    again = with_overrides(Recipe.from_yaml(official.to_yaml()), [])
+    assert again.describe() == official.describe()
+    assert with_overrides(recipe, []).preset == "clean"
+
+
+def test_what_is_typed_beside_the_preset_wins_whatever_its_place() -> None:
+    recipe = make(official=OFFICIAL)
+    for arguments in (
+        ["--preset", "official", "--encoder.frozen_dropout", "false"],
+        ["--encoder.frozen_dropout", "false", "--preset", "official"],
+    ):
+        official = with_overrides(recipe, arguments)
+        assert official.encoder.frozen_dropout is False
+        assert official.train.eps == 1e-7
+        # A replay of what was recorded does not apply the preset a second time.
+        assert with_overrides(Recipe.from_yaml(official.to_yaml()), []).encoder.frozen_dropout is False
+
+
+def test_a_script_may_ask_for_its_official_preset() -> None:
+    assert make(preset="official", official=OFFICIAL).with_preset("official").encoder.frozen_dropout is True
+
+
+@pytest.mark.parametrize(
+    ("recipe", "preset", "message"),
+    [
+        (make(), "official", "mine has no preset 'official'"),
+        (make(official=OFFICIAL), "offical", "Did you mean 'official'"),
+        (make(official=OFFICIAL).with_preset("official"), "clean", "begin with the clean recipe"),
+        (make(official={"encodr": {}}), "official", "'encodr' is no setting here. Did you mean 'encoder'"),
+        (make(official={"encoder": {"dropout": 1}}), "official", "'dropout' is no setting here"),
+    ],
+)
+def test_preset_refused(recipe: Recipe, preset: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        with_overrides(recipe, ["--preset", preset])
+
+
+def test_views_round_trip_with_everything_set() -> None:
+    views = Views(
+        SpeedPerturb((0.9,)),
+        "student",
+        0.5,
+        PitchShift(1),
+        loss_layers=[5, 6],
+        mask=SpanMask(0.5, 4),
+        pad_jitter=[0.1, 0.2],
+    )
+    recipe = make(views=views)
+    again = with_overrides(recipe, ["--views.mask.frames", "7"])
+    assert again.views.mask.frames == 7
+    assert again.views.original.semitones == 1
+    assert again.describe()["views"]["mask"] == {"name": "span_mask", "probability": 0.5, "frames": 7}
+    assert with_overrides(recipe, ["--views.mask", "null"]).views.mask is None
+    assert with_overrides(make(), ["--views.mask", "span_mask"]).views.mask.frames == 10
+
+
+def test_needs_of_a_loss_are_checked_against_the_rest() -> None:
+    class Needy(FrameDistance):
+        needs_same_length = False
+
+    needy = Needy()
+    needy.needs_targets = True
+    with pytest.raises(RecipeError, match=r"Needy needs labels of the frames.*--data\.targets FILE"):
+        make(loss=needy).check()
+    needy.needs_targets, needy.needs_mask = False, True
+    with pytest.raises(RecipeError, match=r"--views\.mask span_mask"):
+        make(loss=needy).check()
+    with pytest.raises(RecipeError, match=r"Set train\.cache_variants to 0"):
+        make(loss=needy, views=Views(mask=SpanMask()), train=Train(cache_variants=1)).check()
+    with pytest.raises(RecipeError, match="changes the length"):
+        make(loss=FrameDistance(), views=Views(original=SpeedPerturb((0.9,)))).check()
+    with pytest.raises(RecipeError, match=r"views\.loss_layers=\[2\]"):
+        make(views=Views(loss_layers=[2])).check()
