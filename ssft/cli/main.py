@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ssft import __version__
 from ssft.cli import check, demo, export, recipes, resume, train, units
@@ -91,10 +91,12 @@ def guarded(job: Callable[[], None]) -> int:
     """Run a job; print an error that the user can mend without a traceback."""
     # Two OpenMP runtimes spinning for work is what slows a busy machine down most. Read when PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    # transformers' WavLM warns about itself in every layer.
-    warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
     try:
-        job()
+        with warnings.catch_warnings():
+            # transformers' WavLM warns about itself in every layer.
+            warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
+            warnings.showwarning = _show_warning
+            job()
     except SsftError as error:
         print(f"ssft: {error}", file=sys.stderr)
         return error.exit_code
@@ -106,6 +108,11 @@ def guarded(job: Callable[[], None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     return 0
+
+
+def _show_warning(message: Warning | str, *where: Any, **how: Any) -> None:
+    """Print what a user should know, without the line of code that found it out."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

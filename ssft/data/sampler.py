@@ -13,6 +13,7 @@ from ssft.data.pairs import Key
 from ssft.randomness import derive_rng
 
 _POOL_BATCHES = 50
+_HALVINGS = 8
 
 
 class Position(NamedTuple):
@@ -26,8 +27,8 @@ class DurationBatchSampler(Sampler[list[Key]]):
     """Endless batches of at most `batch_seconds` of audio, each epoch every utterance once.
 
     Utterances of similar length share a batch: the epoch's shuffled order is cut into pools of about 50 batches, each
-    pool is sorted by length and filled into batches, and the batches are shuffled. An utterance longer than the budget
-    has a batch of its own.
+    pool is sorted by length and cut into batches of about equally many seconds, and the batches are shuffled. An
+    utterance longer than the budget has a batch of its own.
 
     Batches belong to the epoch, not to a process: rank r of W takes utterances r, r+W, ... of every batch, so W
     processes see exactly the batches that one would, and all see equally many. A batch with fewer than W utterances
@@ -78,23 +79,39 @@ class DurationBatchSampler(Sampler[list[Key]]):
     def _epoch_batches(self, epoch: int) -> list[np.ndarray]:
         rng = derive_rng(self.seed, epoch, "batches")
         order = rng.permutation(len(self.seconds))
-        pool_seconds = self.batch_seconds * _POOL_BATCHES
-        pools = np.floor(np.cumsum(self.seconds[order]) / pool_seconds)
+        heard = np.cumsum(self.seconds[order])
+        # Equal pools, so that none is a remainder too small to make a batch of.
+        pools = max(round(heard[-1] / (self.batch_seconds * _POOL_BATCHES)), 1)
         batches = []
-        for pool in np.split(order, np.flatnonzero(np.diff(pools)) + 1):
-            by_length = pool[np.argsort(self.seconds[pool], kind="stable")]
-            batches.extend(self._fill(by_length))
+        for pool in np.split(order, np.searchsorted(heard, heard[-1] * np.arange(1, pools) / pools)):
+            if len(pool):  # an utterance longer than a pool leaves the next one empty
+                batches.extend(self._fill(pool[np.argsort(self.seconds[pool], kind="stable")]))
         rng.shuffle(batches)
         return batches
 
     def _fill(self, utterances: np.ndarray) -> list[np.ndarray]:
-        cuts, total = [], 0.0
-        for position, seconds in enumerate(self.seconds[utterances].tolist()):
-            if total and total + seconds > self.batch_seconds:
-                cuts.append(position)
-                total = 0.0
-            total += seconds
-        return np.split(utterances, cuts)
+        """Cut utterances, shortest first, into as few batches as the budget allows, of about equally many seconds."""
+        heard = np.cumsum(self.seconds[utterances])
+        ends = _fill_in_order(heard, self.batch_seconds)
+        # The smallest budget that needs no more batches leaves no remainder, or a large one.
+        low, high = heard[-1] / len(ends), self.batch_seconds
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            tried = _fill_in_order(heard, middle)
+            if len(tried) == len(ends):
+                high, ends = middle, tried
+            else:
+                low = middle
+        return np.split(utterances, ends[:-1])
+
+
+def _fill_in_order(heard: np.ndarray, budget: float) -> list[int]:
+    """Return where batches end that take what fits their budget and at least one, given cumulated seconds [N]."""
+    ends = [0]
+    while ends[-1] < len(heard):
+        before = heard[ends[-1] - 1] if ends[-1] else 0.0
+        ends.append(max(int(np.searchsorted(heard, before + budget, side="right")), ends[-1] + 1))
+    return ends[1:]
 
 
 def batches_by_length(seconds: Sequence[float], batch_seconds: float) -> list[list[int]]:

@@ -146,3 +146,12 @@ def test_a_million_utterances_are_ordered_in_seconds():
     batches = sampler.epoch_batches(0)
     assert perf_counter() - begin < 15
     assert sum(map(len, batches)) == 1_000_000
+
+
+@few
+@given(st.lists(st.floats(0.5, 4.0), min_size=30, max_size=300), seeds)
+def test_no_batch_is_a_small_remainder(seconds, seed):
+    """A loss that wants many frames at once, as SPIN's does, would learn little from it."""
+    sampler = DurationBatchSampler(seconds, batch_seconds=40.0, seed=seed)
+    totals = [sum(seconds[index] for index in batch) for batch in epoch_of(sampler, 0)]
+    assert min(totals) >= min(0.5 * 40.0, sum(seconds) / 2) - 4.0
