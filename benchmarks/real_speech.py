@@ -16,17 +16,24 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from ssft.analysis.rank import effective_rank
+from ssft.augment import AddNoise
 from ssft.cli.main import main as main_of_ssft
 from ssft.data import Data
 from ssft.encoders import PretrainedEncoder
 from ssft.evaluation.abx import abx
 from ssft.evaluation.items import phone_items, read_segments, word_items
 from ssft.features import stream_features
+from ssft.randomness import derive_rng
 from ssft.recipe import load_recipe
 from ssft.runs import export, start, with_overrides
+from ssft.types import Utterance
+
+TABLES = {"word": "words", "phone": "alignments"}
+NOISE_SNR_DB = 5.0
 
 
 def main() -> None:
@@ -77,19 +84,27 @@ def label(corpus: Path, folder: Path) -> Path:
 
 def measure(
     encoder: PretrainedEncoder, folder: Path, transform: Callable[[Tensor], Tensor] = lambda frames: frames
-) -> dict:
+) -> dict[str, float]:
     corpus = Data(str(folder / "manifest.tsv"), split="dev", verify="header").load()
     speakers = {utterance.id: utterance.speaker or "" for utterance in corpus.utterances}
-    frames = {u.id: transform(values) for u, values in stream_features(encoder, corpus.utterances, progress="encoding")}
-    words = word_items([s for s in read_segments(folder / "words.tsv", "word") if s.utterance in frames], speakers)
-    phones = phone_items(
-        [s for s in read_segments(folder / "alignments.tsv", "phone") if s.utterance in frames], speakers
-    )
-    scores = {}
-    for name, items in (("word ABX", words.items), ("phone ABX", phones.items)):
-        for mode in ("across", "within"):
-            scores[f"{name} {mode} %"] = 100 * abx(frames, items, speaker=mode, max_group=5).error
-    return scores | {"effective rank": effective_rank(list(frames.values()))}
+    segments = {kind: read_segments(folder / f"{table}.tsv", kind) for kind, table in TABLES.items()}
+    own = {kind: [s for s in read if s.utterance in speakers] for kind, read in segments.items()}
+    items = {"word": word_items(own["word"], speakers).items, "phone": phone_items(own["phone"], speakers).items}
+    scores: dict[str, float] = {}
+    rank = 0.0
+    for condition, change in (("", None), (f", pink noise {NOISE_SNR_DB:g} dB", add_noise)):
+        stream = stream_features(encoder, corpus.utterances, transform=change, progress="encoding")
+        frames = {utterance.id: transform(values) for utterance, values in stream}
+        rank = rank or effective_rank(list(frames.values()))
+        for kind, own_items in items.items():
+            for mode in ("across",) if condition else ("across", "within"):
+                error = abx(frames, own_items, speaker=mode, max_group=5).error
+                scores[f"{kind} ABX {mode}{condition} %"] = 100 * error
+    return scores | {"effective rank": rank}
+
+
+def add_noise(wave: np.ndarray, utterance: Utterance) -> np.ndarray:
+    return AddNoise("pink", snr_db=(NOISE_SNR_DB,))(wave, derive_rng("benchmark noise", utterance.id))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Noise-robust fine-tuning with frame regression on the embedded tiny encoder: offline, two minutes on a laptop.
 
-The method of recipes/noise_robust_mse_hubert_base.py with the learning rate of recipes/laser_tiny.py, means in place of
-sums, and pink noise, which needs no recordings. The noisy twin may be delayed, so that position says nothing.
+The method of recipes/noise_robust_mse_hubert_base.py with the settings of recipes/laser_tiny.py, and pink noise, which
+needs no recordings. The clean original is delayed a little, so that position says nothing.
 
     python recipes/noise_robust_mse_tiny.py --data.root ~/recordings --views.augmented.source pink
 """
@@ -18,8 +18,8 @@ recipe = Recipe(
     head=Identity(l2_normalize=True),
     loss=Weighted(
         losses={
-            "regression": FrameRegression(distance="cosine", reduction="mean", align="index"),
-            "repulsion": TemporalContrast(sigma=0, margin=1.1, length_norm="squared"),
+            "regression": FrameRegression(distance="mse", reduction="sum", align="index"),
+            "repulsion": TemporalContrast(sigma=0, margin=1.1),
         },
         weights={"regression": 1.0, "repulsion": 0.4},
     ),

@@ -21,7 +21,7 @@ recipe = Recipe(
         reference="student",
     ),
     head=Identity(l2_normalize=True),
-    loss=Laser(gamma=0.1, alpha=0.4, sigma=0, margin=1.1, length_norm="squared"),
+    loss=Laser(gamma=0.1, alpha=0.4, sigma=0, margin=1.1, length_norm="none"),
     data=Data(root="demo", max_seconds=4.0),
     train=Train(steps=80, batch_seconds=48, lr=3e-4, warmup_steps=10, save_every=40, cache_variants=2),
 )

@@ -19,7 +19,6 @@ from ssft.engine import CheckpointFolder, CorrespondenceModel, CorrespondenceTra
 from ssft.engine.checkpoint import Checkpoint, refuse_existing_run, write_atomically
 from ssft.engine.identity import base_identity, refuse_changes
 from ssft.engine.optim import trainable
-from ssft.engine.trainer import load_trained
 from ssft.errors import RunError
 from ssft.export import export_encoder, model_card
 from ssft.overrides import apply_overrides, parse_overrides
@@ -93,7 +92,7 @@ def export(folder: Path, to: Path | None = None) -> Path:
         print(f"warning: {warning}", file=sys.stderr)
     model = _model(recipe)
     refuse_changes(checkpoint.progress, {"base": base_identity(model.encoder), "settings": _lasting_settings(recipe)})
-    load_trained(model, checkpoint)
+    model.load_training_state(checkpoint.model)
     facts = _provenance(recipe, model, checkpoint, folder)
     encoder, text = model.encoder.encoder, recipe.to_yaml()
     results = folder / "results.md"

@@ -133,16 +133,11 @@ def verdict(scores: dict[str, Scores]) -> str:
 
 
 def _add_noise(wave: np.ndarray, utterance: Utterance) -> np.ndarray:
-    """Mix pink noise in, at a fixed ratio of whole-signal powers, the same noise for the same utterance."""
-    import numpy as np
-
+    """Mix pink noise in, the same for the same utterance."""
+    from ssft.augment import AddNoise
     from ssft.randomness import derive_rng
 
-    spectrum = np.fft.rfft(derive_rng("demo noise", utterance.id).standard_normal(len(wave)))
-    noise = np.fft.irfft(spectrum / np.sqrt(np.arange(1, len(spectrum) + 1)), len(wave))
-    scale = np.sqrt(np.mean(wave**2) / np.mean(noise**2) / 10 ** (NOISE_SNR_DB / 10))
-    noisy: np.ndarray = wave + scale * noise
-    return noisy
+    return AddNoise("pink", snr_db=(NOISE_SNR_DB,))(wave, derive_rng("demo noise", utterance.id))
 
 
 def _folder() -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ssft.encoders import SpanMask, SplitEncoder, make_reference
 from ssft.encoders.reference import ReferenceKind
 from ssft.encoders.selection import loss_layer_numbers
+from ssft.errors import RunError
 from ssft.randomness import derive_rng
 from ssft.types import Frames, LossOutput, Materializable, PairBatch, Waves
 
@@ -124,6 +125,20 @@ class CorrespondenceModel(nn.Module):
         parts = (("heads", self.heads), ("losses", self.losses))
         buffers = {f"{part}.{name}": buffer for part, module in parts for name, buffer in module.named_buffers()}
         return {**trained, **buffers}
+
+    @torch.no_grad()
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `training_state` returned.
+
+        Raises:
+            RunError: it is the state of a model that trains other tensors.
+        """
+        own = self.training_state()
+        if set(own) != set(state):
+            differing = sorted(set(own) ^ set(state))
+            raise RunError(f"The checkpoint trains other tensors than this recipe: {', '.join(differing[:5])}.")
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
 
     def _hidden_frames(self, batch: PairBatch, joined: Waves) -> Tensor | None:
         """Which frames of originals and augmented [2B, F] the student may not hear."""

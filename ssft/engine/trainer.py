@@ -283,23 +283,8 @@ class CorrespondenceTrainer:
         for warning in warnings:
             print(f"warning: {warning}", file=sys.stderr)
         refuse_changes(checkpoint.progress, self.identity)
-        load_trained(self.model, checkpoint)
+        self.model.load_training_state(checkpoint.model)
         load_optimizer_tensors(self.optimizer, self.model, checkpoint.optimizer)
         progress = checkpoint.progress
         print(f"continuing from step {progress['step']} of {self.train.steps}", file=sys.stderr)
         return _State(progress["step"], Position(*progress["position"]), progress["seconds"], progress["loss"])
-
-
-def load_trained(model: CorrespondenceModel, checkpoint: Checkpoint) -> None:
-    """Put a checkpoint's weights into the model.
-
-    Raises:
-        RunError: the checkpoint belongs to a model with other trainable tensors.
-    """
-    tensors = model.training_state()
-    if set(tensors) != set(checkpoint.model):
-        differing = sorted(set(tensors) ^ set(checkpoint.model))
-        raise RunError(f"The checkpoint trains other tensors than this recipe: {', '.join(differing[:5])}.")
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            tensor.copy_(checkpoint.model[name])

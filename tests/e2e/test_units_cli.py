@@ -19,7 +19,6 @@ from ssft.data import Data
 from ssft.data.targets import read_targets
 from ssft.encoders import PretrainedEncoder
 from ssft.engine import CheckpointFolder, CorrespondenceModel
-from ssft.engine.trainer import load_trained
 from ssft.features import stream_features
 from ssft.runs import recorded_recipe
 from ssft.types import Frames
@@ -202,7 +201,7 @@ def test_the_units_of_a_spin_run(call: Call, place: Path) -> None:
     # The trained model itself, put together as export does it, says the same.
     recipe = recorded_recipe(Path("spin"))
     model = CorrespondenceModel(recipe.encoder.load(), recipe.head, recipe.loss, reference="student").eval()
-    load_trained(model, CheckpointFolder(Path("spin/checkpoints")).load()[0])
+    model.load_training_state(CheckpointFolder(Path("spin/checkpoints")).load()[0].model)
     targets = read_targets(place / "s.safetensors")
     utterances = Data(root="recordings").load().utterances
     agreed = []
