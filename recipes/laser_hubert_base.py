@@ -1,4 +1,4 @@
-"""LASER on HuBERT-base (Meghanani & Hain, Interspeech 2024): 3,600 steps, 101 h of audio, one GPU.
+"""LASER on HuBERT-base (Meghanani & Hain, Interspeech 2024): 3,600 steps, 101 h.
 
 Both waveforms go through the encoder that is being trained. Soft-DTW pulls their views together, and a regulariser
 pushes frames of one utterance apart that are far from each other in time, so that they cannot all become equal.

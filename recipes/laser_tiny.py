@@ -1,7 +1,8 @@
 """LASER on the embedded tiny encoder: offline, two minutes on a laptop.
 
 The method of recipes/laser_hubert_base.py with what a 3 M parameter encoder needs: no projection between encoder and
-loss, and a learning rate 15 times that of the paper, which was chosen for an encoder of 95 M.
+loss, a learning rate 15 times that of the paper, and a regulariser divided by the squared length, so that short and
+long utterances weigh the same; alpha is larger for it.
 
     python recipes/laser_tiny.py --data.root ~/recordings
 """
@@ -21,7 +22,7 @@ recipe = Recipe(
         reference="student",
     ),
     head=Identity(l2_normalize=True),
-    loss=Laser(gamma=0.1, alpha=0.4, sigma=0, margin=1.1, length_norm="none"),
+    loss=Laser(gamma=0.1, alpha=20.0, sigma=0, margin=1.1, length_norm="squared"),
     data=Data(root="demo", max_seconds=4.0),
     train=Train(steps=80, batch_seconds=48, lr=3e-4, warmup_steps=10, save_every=40, cache_variants=2),
 )

@@ -1,4 +1,4 @@
-"""LASER on WavLM-base (Meghanani & Hain, Interspeech 2024): 3,600 steps, 101 h of audio, one GPU.
+"""LASER on WavLM-base (Meghanani & Hain, Interspeech 2024): 3,600 steps, 101 h.
 
 As recipes/laser_hubert_base.py, with the wider range of speeds, the smaller margin and the weaker regulariser that the
 authors use for WavLM. The encoder is WavLM Base, not Base+.

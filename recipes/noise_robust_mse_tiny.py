@@ -1,4 +1,4 @@
-"""Noise-robust fine-tuning with frame regression on the embedded tiny encoder: offline, two minutes on a laptop.
+"""Noise-robust regression (nr-ssft) on the embedded tiny encoder: offline, two minutes on a laptop.
 
 The method of recipes/noise_robust_mse_hubert_base.py with the settings of recipes/laser_tiny.py, and pink noise, which
 needs no recordings. The clean original is delayed a little, so that position says nothing.

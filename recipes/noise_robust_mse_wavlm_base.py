@@ -1,4 +1,4 @@
-"""Noise-robust fine-tuning with frame regression on WavLM-base (nr-ssft, Meghanani & Hain): 3,600 steps, one GPU.
+"""Noise-robust regression (nr-ssft) on WavLM-base (Meghanani & Hain): 3,600 steps, one GPU.
 
 A recording and the same recording in noise have the same frames, so frame t is compared with frame t. A network can
 meet that by attending to position; --views.pad_jitter "[0.02, 0.05]" takes that way from it (Meghanani & Hain, ICASSP

@@ -1,4 +1,4 @@
-"""Noise-robust fine-tuning with soft-DTW on the embedded tiny encoder: offline, two minutes on a laptop.
+"""Noise-robust soft-DTW (nr-ssft) on the embedded tiny encoder: offline, two minutes on a laptop.
 
 The method of recipes/noise_robust_softdtw_hubert_base.py with the settings of recipes/laser_tiny.py, and pink noise,
 which needs no recordings.
@@ -21,7 +21,7 @@ recipe = Recipe(
         reference="student",
     ),
     head=Identity(l2_normalize=True),
-    loss=Laser(gamma=0.1, alpha=0.4, sigma=0, margin=1.1, length_norm="none"),
+    loss=Laser(gamma=0.1, alpha=20.0, sigma=0, margin=1.1, length_norm="squared"),
     data=Data(root="demo", max_seconds=4.0),
     train=Train(steps=80, batch_seconds=48, lr=3e-4, warmup_steps=10, save_every=40, cache_variants=2),
 )

@@ -1,4 +1,4 @@
-"""Noise-robust fine-tuning with soft-DTW on WavLM-base (nr-ssft, Meghanani & Hain): 3,600 steps, one GPU.
+"""Noise-robust soft-DTW (nr-ssft) on WavLM-base (Meghanani & Hain): 3,600 steps, one GPU.
 
 A recording and a faster or slower version of it in noise should read the same; LASER's loss aligns the two and keeps
 frames apart. The noise is a folder of recordings; the authors take the twelve indoor environments of DEMAND.

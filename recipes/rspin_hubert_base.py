@@ -1,4 +1,4 @@
-r"""R-Spin on HuBERT-base (Chang & Glass, NAACL 2024): 10,000 steps, 1,070 h of audio, all layers.
+r"""R-Spin on HuBERT-base (Chang & Glass, NAACL 2024): 10,000 steps, all layers.
 
 SPIN with few codes in noise, and beside it a classifier of 40,000 acoustic pieces, which is what lets all layers train
 without collapse. The pieces are made of a SPIN run with 2,048 codes, by `ssft units`; docs/units.md shows how.

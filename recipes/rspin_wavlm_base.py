@@ -1,4 +1,4 @@
-r"""R-Spin on WavLM-base (Chang & Glass, NAACL 2024): 10,000 steps, 1,070 h of audio, all layers.
+r"""R-Spin on WavLM-base (Chang & Glass, NAACL 2024): 10,000 steps, all layers.
 
 As recipes/rspin_hubert_base.py. The encoder is WavLM Base, not Base+.
 

@@ -1,4 +1,4 @@
-"""SCORE on HuBERT-base (Meghanani & Hain, ICASSP 2024): 3,600 steps, 101 h of audio, one GPU.
+"""SCORE on HuBERT-base (Meghanani & Hain, ICASSP 2024): 3,600 steps, 101 h.
 
 An utterance and its speed- and pitch-perturbed twin should read the same. One of the two goes through the trainable top
 two layers, the other through a frozen copy of them, and soft-DTW aligns what comes out.

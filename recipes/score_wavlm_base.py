@@ -1,4 +1,4 @@
-"""SCORE on WavLM-base (Meghanani & Hain, ICASSP 2024): 3,600 steps, 101 h of audio, one GPU.
+"""SCORE on WavLM-base (Meghanani & Hain, ICASSP 2024): 3,600 steps, 101 h.
 
 As recipes/score_hubert_base.py, with the wider range of speeds and the two-layer head that the authors use for WavLM.
 The encoder is WavLM Base, not Base+.

@@ -1,4 +1,4 @@
-"""SPIN with 2,048 codes on HuBERT-base (Chang, Liu & Glass, Interspeech 2023): 5,000 steps, 356 h of audio, one GPU.
+"""SPIN with 2,048 codes on HuBERT-base (Chang et al., Interspeech 2023): 5,000 steps, 356 h.
 
 As recipes/spin_hubert_base.py, with more codes: finer units, and the labels that R-Spin starts from.
 

@@ -1,4 +1,4 @@
-"""SPIN with 256 codes on HuBERT-base (Chang, Liu & Glass, Interspeech 2023): 5,000 steps, 356 h of audio, one GPU.
+"""SPIN with 256 codes on HuBERT-base (Chang et al., Interspeech 2023): 5,000 steps, 356 h.
 
 An utterance and the same words in another voice should be assigned to the same codes. Each view predicts the codes of
 the other; Sinkhorn's algorithm makes all codes equally frequent, which is what keeps the frames from becoming equal.

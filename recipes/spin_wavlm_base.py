@@ -1,4 +1,4 @@
-"""SPIN with 256 codes on WavLM-base (Chang, Liu & Glass, Interspeech 2023): 5,000 steps, 356 h of audio, one GPU.
+"""SPIN with 256 codes on WavLM-base (Chang et al., Interspeech 2023): 5,000 steps, 356 h.
 
 As recipes/spin_hubert_base.py. The encoder is WavLM Base, not Base+.
 
