@@ -5,23 +5,15 @@ As recipes/spin_hubert_base.py. The encoder is WavLM Base, not Base+.
     python recipes/spin_wavlm_base.py --data.root ~/corpora/LibriSpeech/train-clean-100
 """
 
-from ssft import Data, Encoder, Recipe, Train, Views, run
-from ssft.augment import SpeakerPerturb
-from ssft.heads import Projection
-from ssft.losses import SwappedPrediction
+from dataclasses import replace
 
-recipe = Recipe(
+from ssft import Encoder, run
+from ssft.recipe import load_recipe
+
+recipe = replace(
+    load_recipe("spin_hubert_base"),
     name="spin_wavlm_base",
     encoder=Encoder("microsoft/wavlm-base", trainable_layers=2),
-    views=Views(augmented=SpeakerPerturb(), reference="student"),
-    head=Projection(256, l2_normalize=True),
-    loss=SwappedPrediction(256, epsilon=0.02, temperature=0.1, sinkhorn_iterations=3),
-    data=Data(root="data/LibriSpeech/train-clean-100", min_seconds=2.5, max_seconds=17.0, workers=8),
-    # Sinkhorn wants many frames at once: splitting a step with train.accumulate changes what it sees.
-    train=Train(
-        steps=5000, batch_seconds=256, lr=1e-4, warmup_steps=2500, clip_norm=10.0, weight_decay=1e-6, save_every=500
-    ),
-    official={"encoder": {"frozen_dropout": True}},
 )
 
 if __name__ == "__main__":
