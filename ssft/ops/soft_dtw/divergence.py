@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import math
+import warnings
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
-from ssft.ops.masking import lengths_to_mask, pad_to
-from ssft.ops.soft_dtw.scan import SoftDTWScan
+from ssft.ops.masking import lengths_to_mask
+from ssft.ops.soft_dtw import scan
+from ssft.ops.soft_dtw.numeric_range import in_range
 
 
 def soft_dtw(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, *, gamma: float) -> Tensor:
     """Soft minimum, over all monotonic alignments, of the summed squared Euclidean distances of aligned frames.
 
-    Padding is never read. float64 stays float64; anything else is computed in float32, whatever autocast says.
+    Padding is never read. float64 stays float64; anything else gives float32, whatever autocast says. Gradients have
+    the type of the frames.
 
     Args:
         x: [B, N, D].
@@ -25,15 +32,12 @@ def soft_dtw(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, *, gamm
         [B]. May be negative. Differentiable once, in both sequences.
 
     Raises:
-        ValueError: gamma not positive, a length out of range, or frames that are not finite.
+        ValueError: gamma not positive, shapes that do not fit, a length out of range, or frames that are not finite.
 
     Source:
         Cuturi and Blondel, "Soft-DTW", ICML 2017, algorithms 1 and 2.
     """
-    x, y = _checked(x, y, lengths_x, lengths_y, gamma)
-    with torch.autocast(x.device.type, enabled=False):
-        value: Tensor = SoftDTWScan.apply(_squared_distances(x, y), lengths_x, lengths_y, gamma)
-    return value
+    return _evaluate(x, y, lengths_x, lengths_y, gamma=gamma, divergence=False)
 
 
 def soft_dtw_divergence(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, *, gamma: float) -> Tensor:
@@ -49,35 +53,64 @@ def soft_dtw_divergence(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tens
         >>> soft_dtw_divergence(x, x, n, n, gamma=0.1)
         tensor([0.])
     """
-    x, y = _checked(x, y, lengths_x, lengths_y, gamma)
-    batch, size = len(x), max(x.shape[1], y.shape[1])
-    x, y = pad_to(x, size), pad_to(y, size)
-    # The three terms are one batch: the scan's cost is its number of steps, not the width of a step.
-    first, second = torch.cat((x, x, y)), torch.cat((y, x, y))
-    lengths_1 = torch.cat((lengths_x, lengths_x, lengths_y))
-    lengths_2 = torch.cat((lengths_y, lengths_x, lengths_y))
+    return _evaluate(x, y, lengths_x, lengths_y, gamma=gamma, divergence=True)
+
+
+class _Backend(Protocol):
+    """Computes, of frames that have been checked, and without reading their padding."""
+
+    def __call__(
+        self, x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, *, gamma: float, divergence: bool
+    ) -> Tensor: ...
+
+
+def _evaluate(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, *, gamma: float, divergence: bool) -> Tensor:
+    largest = _checked_norm(x, y, lengths_x, lengths_y, gamma=gamma)
+    dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    working_type, evaluate = dtype, scan.evaluate
+    if dtype == torch.float32:
+        if in_range(largest**2, frames=x.shape[1] + y.shape[1], gamma=gamma):
+            evaluate = _float32_backend(x.device.type)
+        else:
+            working_type = torch.float64
     with torch.autocast(x.device.type, enabled=False):
-        values: Tensor = SoftDTWScan.apply(_squared_distances(first, second), lengths_1, lengths_2, gamma)
-    return values[:batch] - (values[batch : 2 * batch] + values[2 * batch :]) / 2
+        x, y = x.to(working_type), y.to(working_type)
+        return evaluate(x, y, lengths_x, lengths_y, gamma=gamma, divergence=divergence).to(dtype)
 
 
-def _checked(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
-    """Refuse what would give a number without a meaning, convert to the working type, and blank the padding."""
-    if gamma <= 0:
+def _checked_norm(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, *, gamma: float) -> float:
+    """Refuse what would give a number without a meaning, and return the Euclidean length of the longest frame."""
+    if not gamma > 0:
         raise ValueError(f"gamma must be positive, got {gamma}.")
-    checked = []
-    for name, values, lengths in (("x", x, lengths_x), ("y", y, lengths_y)):
-        if lengths.min() < 1 or lengths.max() > values.shape[1]:
+    if x.ndim != 3 or y.ndim != 3 or len(x) != len(y) or x.shape[2] != y.shape[2] or not len(x):
+        raise ValueError(f"frames must be [B, N, D] and [B, M, D], got {list(x.shape)} and {list(y.shape)}.")
+    longest = 0.0
+    for name, values, lengths in (("x", x.detach(), lengths_x), ("y", y.detach(), lengths_y)):
+        if len(lengths) != len(values) or lengths.min() < 1 or lengths.max() > values.shape[1]:
             raise ValueError(f"lengths of {name} must be 1 to {values.shape[1]}, got {lengths.tolist()}.")
         mask = lengths_to_mask(lengths, values.shape[1])
-        clean = torch.where(mask[..., None], values, 0).to(torch.promote_types(values.dtype, torch.float32))
-        if not torch.isfinite(clean).all():
+        norms = torch.linalg.vector_norm(values, dim=2, dtype=torch.promote_types(values.dtype, torch.float32))
+        norm = float(norms.masked_fill(~mask, 0).max())
+        if not (math.isfinite(norm) or torch.isfinite(values[mask]).all()):  # the norm of finite values may overflow
             raise ValueError(f"{name} has frames that are NaN or infinite.")
-        checked.append(clean)
-    return checked[0], checked[1]
+        longest = max(longest, norm)
+    return longest
 
 
-def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    squares_x, squares_y = x.square().sum(-1), y.square().sum(-1)
-    distances: Tensor = squares_x[:, :, None] + squares_y[:, None, :] - 2 * x @ y.mT
-    return distances.clamp_min(0)
+@functools.cache
+def _float32_backend(device_type: str) -> _Backend:
+    """Choose once per kind of device, so that what there is to say is said once."""
+    if device_type == "cpu":
+        from ssft.ops.soft_dtw import cpu
+
+        return cpu.evaluate
+    if device_type == "cuda":
+        from ssft.ops.soft_dtw import triton
+
+        if triton.available():
+            return triton.evaluate
+        reason = "Triton is missing or cannot compile"
+    else:
+        reason = "there is no kernel for it"
+    warnings.warn(f"Soft-DTW on {device_type} is a plain PyTorch loop, and slow: {reason}.", stacklevel=2)
+    return scan.evaluate

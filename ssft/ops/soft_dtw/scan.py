@@ -1,4 +1,4 @@
-"""Soft-DTW of cost matrices as a scan over anti-diagonals: any device, float32 or float64."""
+"""Soft-DTW as a scan over anti-diagonals, in PyTorch: any device, float32 or float64."""
 
 from __future__ import annotations
 
@@ -7,10 +7,38 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_UNREACHABLE = -1e30
-_NEGLIGIBLE = (
-    -50.0
-)  # exp(-50) = 2e-22 vanishes beside 1 in float64 too, and keeps denormal numbers, which are slow, away
+from ssft.ops.masking import lengths_to_mask, pad_to
+
+_NEGLIGIBLE = -50.0  # exp(-50) vanishes beside 1 in float64 too, and this keeps denormal numbers, which are slow, away
+
+
+def evaluate(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, *, gamma: float, divergence: bool) -> Tensor:
+    """Soft-DTW s(x, y) per item, or s(x, y) - (s(x, x) + s(y, y)) / 2, differentiable once in x and y.
+
+    Args:
+        x: [B, N, D], finite up to its lengths, as the caller checks.
+        y: [B, M, D], likewise.
+        lengths_x: [B] frames, 1 to N; what is behind them is not read.
+        lengths_y: [B] frames, 1 to M.
+        gamma: smoothing, positive.
+        divergence: whether the terms of each sequence with itself are subtracted.
+
+    Returns:
+        [B], of the type of the frames.
+    """
+    x, y = _blanked(x, lengths_x), _blanked(y, lengths_y)
+    if not divergence:
+        value: Tensor = SoftDTWScan.apply(_squared_distances(x, y), lengths_x, lengths_y, gamma)
+        return value
+    size = max(x.shape[1], y.shape[1])
+    x, y = pad_to(x, size), pad_to(y, size)
+    # The three terms are one batch: the scan's cost is its number of steps, not the width of a step.
+    first, second = torch.cat((x, x, y)), torch.cat((y, x, y))
+    lengths_1 = torch.cat((lengths_x, lengths_x, lengths_y))
+    lengths_2 = torch.cat((lengths_y, lengths_x, lengths_y))
+    values: Tensor = SoftDTWScan.apply(_squared_distances(first, second), lengths_1, lengths_2, gamma)
+    batch = len(lengths_x)
+    return values[:batch] - (values[batch : 2 * batch] + values[2 * batch :]) / 2
 
 
 class SoftDTWScan(torch.autograd.Function):
@@ -28,9 +56,10 @@ class SoftDTWScan(torch.autograd.Function):
         score = _skew(cost) / -gamma
         diagonals = len(score)
         above_share, left_share, totals = (torch.empty_like(score) for _ in range(3))
-        edge = cost.new_full((batch, 1), _UNREACHABLE)
+        unreachable = -torch.finfo(cost.dtype).max / 8  # what is added to it stays finite
+        edge = cost.new_full((batch, 1), unreachable)
         # Index 0 is the border row above the matrix; R_00 = 0 starts every path.
-        before = cost.new_full((batch, size_x + 1), _UNREACHABLE)
+        before = cost.new_full((batch, size_x + 1), unreachable)
         before_that = before.clone()
         before_that[:, 0] = 0.0
         for d in range(diagonals):
@@ -41,8 +70,8 @@ class SoftDTWScan(torch.autograd.Function):
             torch.div(weights[1], total, out=above_share[d])
             torch.div(weights[2], total, out=left_share[d])
             here = total.log_().add_(largest).add_(score[d])
-            here[:, : max(0, d - size_y + 1)] = _UNREACHABLE
-            here[:, d + 1 :] = _UNREACHABLE
+            here[:, : max(0, d - size_y + 1)] = unreachable
+            here[:, d + 1 :] = unreachable
             totals[d] = here
             before_that, before = before, torch.cat((edge, here), dim=1)
         items = torch.arange(batch, device=cost.device)
@@ -68,6 +97,16 @@ class SoftDTWScan(torch.autograd.Function):
             if d > 1:
                 expected[d - 2, :, :-1] += (here - from_above - from_left)[:, 1:]
         return _unskew(expected, ctx.size_y) * grad[:, None, None], None, None, None
+
+
+def _blanked(frames: Tensor, lengths: Tensor) -> Tensor:
+    return torch.where(lengths_to_mask(lengths, frames.shape[1])[..., None], frames, 0)
+
+
+def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
+    squares_x, squares_y = x.square().sum(-1), y.square().sum(-1)
+    distances: Tensor = squares_x[:, :, None] + squares_y[:, None, :] - 2 * x @ y.mT
+    return distances.clamp_min(0)
 
 
 def _skew(cost: Tensor) -> Tensor:
