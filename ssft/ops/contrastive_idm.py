@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
 
 import torch
 from torch import Tensor
+
+from ssft.ops.eager_gradient import with_gradients
 
 _ROWS = 256
 """Rows of the distance matrix that are worked on at a time: they stay in a processor's cache."""
@@ -47,34 +49,21 @@ def contrastive_idm(x: Tensor, lengths: Tensor, *, sigma: int, margin: float) ->
     if lengths.min() < 1 or lengths.max() > x.shape[1]:
         raise ValueError(f"lengths must be 1 to {x.shape[1]}, got {lengths.tolist()}.")
     x = x.to(torch.promote_types(x.dtype, torch.float32))
+    compute = functools.partial(_values_and_gradient, x.detach(), lengths, sigma=sigma, margin=margin)
     with torch.autocast(x.device.type, enabled=False):
-        values: Tensor = _ContrastiveIDM.apply(x, lengths, sigma, margin)
-    return values
+        return with_gradients(compute, x, name="the contrastive IDM")
 
 
-class _ContrastiveIDM(torch.autograd.Function):
-    """Value and gradient in one pass, two matrix products an item; only the gradient is kept, [B, F, D].
-
-    Autograd would keep several matrices of the size of the distances, and take two to three times as long.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, lengths: Tensor, sigma: int, margin: float) -> Tensor:
-        gradient = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
-        values = x.new_zeros(len(x))
-        for item, length in enumerate(lengths.tolist()):
-            into = gradient[item, :length] if gradient is not None else None
-            values[item] = _accumulate(x[item, :length], sigma, margin, into)
-        if gradient is not None:
-            ctx.save_for_backward(gradient)
-        return values
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        if torch.is_grad_enabled():
-            raise RuntimeError("the contrastive IDM has a first derivative only; do not use create_graph=True.")
-        (gradient,) = ctx.saved_tensors
-        return gradient * grad[:, None, None], None, None, None
+def _values_and_gradient(
+    x: Tensor, lengths: Tensor, wanted: tuple[bool, ...], *, sigma: int, margin: float
+) -> tuple[Tensor, dict[int, Tensor]]:
+    """Two matrix products an item, where autograd would keep several matrices and take two to three times as long."""
+    gradient = torch.zeros_like(x) if wanted[0] else None
+    values = x.new_zeros(len(x))
+    for item, length in enumerate(lengths.tolist()):
+        into = gradient[item, :length] if gradient is not None else None
+        values[item] = _accumulate(x[item, :length], sigma, margin, into)
+    return values, {} if gradient is None else {0: gradient}
 
 
 def _accumulate(x: Tensor, sigma: int, margin: float, gradient: Tensor | None) -> Tensor:

@@ -6,6 +6,7 @@ training step keeps is as large as the frames, not as the matrices.
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssft.ops.eager_gradient import with_gradients
 from ssft.ops.soft_dtw.expectation import Spans, backward, pull
 from ssft.ops.soft_dtw.strips import ROWS, Floats, forward, shares_size
 
@@ -43,44 +45,31 @@ def evaluate(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, *, gamm
     Returns:
         [B] float32.
     """
-    wanted = (torch.is_grad_enabled() and x.requires_grad, torch.is_grad_enabled() and y.requires_grad)
-    value: Tensor = _CpuSoftDTW.apply(x, y, lengths_x, lengths_y, gamma, divergence, wanted)
-    return value
+    sides, lengths = (x.detach().contiguous(), y.detach().contiguous()), (lengths_x.tolist(), lengths_y.tolist())
+    compute = functools.partial(_values_and_gradients, sides, lengths, gamma=gamma, divergence=divergence)
+    return with_gradients(lambda wanted: compute(wanted=wanted), x, y, name="soft-DTW")
 
 
-class _CpuSoftDTW(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        y: Tensor,
-        lengths_x: Tensor,
-        lengths_y: Tensor,
-        gamma: float,
-        divergence: bool,
-        wanted: tuple[bool, bool],
-    ) -> Tensor:
-        sides = (x.detach().contiguous(), y.detach().contiguous())
-        values = torch.zeros(len(x), dtype=torch.float64)
-        gradients = {side: torch.zeros_like(sides[side]) for side in (0, 1) if wanted[side]}
-        terms = list(_terms(sides, (lengths_x.tolist(), lengths_y.tolist()), divergence=divergence, wanted=wanted))
-        scratch = _Scratch(terms)
-        with _mapper(len(terms)) as mapped:
-            results = mapped(lambda term: term.evaluate(gamma, scratch), terms)
-            # In the order of the terms, whoever is ready first: the order of a sum is part of its rounding.
-            for term, (value, parts) in zip(terms, results, strict=True):
-                values[term.item] += term.weight * value
-                for side, part in parts.items():
-                    gradients[side][term.item, : len(part)].add_(part, alpha=term.weight)
-        ctx.save_for_backward(gradients.get(0), gradients.get(1))
-        return values.to(x.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise RuntimeError("soft-DTW has a first derivative only; do not use create_graph=True.")
-        gradients = (None if saved is None else saved * grad[:, None, None] for saved in ctx.saved_tensors)
-        return *gradients, None, None, None, None, None
+def _values_and_gradients(
+    sides: tuple[Tensor, Tensor],
+    lengths: tuple[list[int], list[int]],
+    *,
+    gamma: float,
+    divergence: bool,
+    wanted: tuple[bool, ...],
+) -> tuple[Tensor, dict[int, Tensor]]:
+    values = torch.zeros(len(sides[0]), dtype=torch.float64)
+    gradients = {side: torch.zeros_like(sides[side]) for side in (0, 1) if wanted[side]}
+    terms = list(_terms(sides, lengths, divergence=divergence, wanted=wanted))
+    scratch = _Scratch(terms)
+    with _mapper(len(terms)) as mapped:
+        results = mapped(lambda term: term.evaluate(gamma, scratch), terms)
+        # In the order of the terms, whoever is ready first: the order of a sum is part of its rounding.
+        for term, (value, parts) in zip(terms, results, strict=True):
+            values[term.item] += term.weight * value
+            for side, part in parts.items():
+                gradients[side][term.item, : len(part)].add_(part, alpha=term.weight)
+    return values.to(sides[0].dtype), gradients
 
 
 class _Side(NamedTuple):
@@ -176,7 +165,7 @@ def _array(gradient: Tensor | None) -> Floats:
 
 
 def _terms(
-    sides: tuple[Tensor, Tensor], lengths: tuple[list[int], list[int]], *, divergence: bool, wanted: tuple[bool, bool]
+    sides: tuple[Tensor, Tensor], lengths: tuple[list[int], list[int]], *, divergence: bool, wanted: tuple[bool, ...]
 ) -> Iterator[_Term]:
     for item in range(len(sides[0])):
         x, y = (_Side(side, sides[side][item, : lengths[side][item]], wanted[side]) for side in (0, 1))

@@ -10,11 +10,11 @@ import contextlib
 import functools
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ssft.ops.eager_gradient import with_gradients
 from ssft.ops.masking import lengths_to_mask, pad_to
 
 BLOCK = 256
@@ -41,9 +41,9 @@ def evaluate(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, *, gamm
     Returns:
         [B] float32.
     """
-    wanted = (torch.is_grad_enabled() and x.requires_grad, torch.is_grad_enabled() and y.requires_grad)
-    value: Tensor = _TritonSoftDTW.apply(x, y, lengths_x, lengths_y, gamma, divergence, wanted)
-    return value
+    sides = (x.detach(), y.detach())
+    compute = functools.partial(values_and_gradients, *sides, lengths_x, lengths_y, gamma=gamma, divergence=divergence)
+    return with_gradients(lambda wanted: compute(wanted=wanted), x, y, name="soft-DTW")
 
 
 @functools.cache
@@ -58,32 +58,6 @@ def available() -> bool:
     return values.item() == 4 and gradients[0].item() == -4
 
 
-class _TritonSoftDTW(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        y: Tensor,
-        lengths_x: Tensor,
-        lengths_y: Tensor,
-        gamma: float,
-        divergence: bool,
-        wanted: tuple[bool, bool],
-    ) -> Tensor:
-        values, gradients = values_and_gradients(
-            x, y, lengths_x, lengths_y, gamma=gamma, divergence=divergence, wanted=wanted
-        )
-        ctx.save_for_backward(gradients.get(0), gradients.get(1))
-        return values
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise RuntimeError("soft-DTW has a first derivative only; do not use create_graph=True.")
-        gradients = (None if saved is None else saved * grad[:, None, None] for saved in ctx.saved_tensors)
-        return *gradients, None, None, None, None, None
-
-
 def values_and_gradients(
     x: Tensor,
     y: Tensor,
@@ -92,7 +66,7 @@ def values_and_gradients(
     *,
     gamma: float,
     divergence: bool,
-    wanted: tuple[bool, bool] = (True, True),
+    wanted: tuple[bool, ...] = (True, True),
     block: int = BLOCK,
     scratch_bytes: int = SCRATCH_BYTES,
 ) -> tuple[Tensor, dict[int, Tensor]]:
@@ -147,7 +121,7 @@ def _part(
     *,
     gamma: float,
     divergence: bool,
-    wanted: tuple[bool, bool],
+    wanted: tuple[bool, ...],
     block: int,
 ) -> tuple[Tensor, dict[int, Tensor]]:
     # Terms without gradient come last, as alignments are kept of the first ones.
