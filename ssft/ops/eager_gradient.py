@@ -1,4 +1,4 @@
-"""Values that come with their gradients, where a gradient is smaller than what computing it later would have to keep."""
+"""Values that come with their gradients, where these are smaller than what computing them later would have to keep."""
 
 from __future__ import annotations
 
