@@ -3,7 +3,8 @@
     python benchmarks/laser.py [--threads 1] [--dim 256] [--frames 500 1000 1500] [--repeats 15]
 
 `formula` is the regulariser written down with autograd. Prints a Markdown table of medians in milliseconds; the three
-take turns, so that other work on the machine meets them alike. Set OMP_NUM_THREADS to `--threads` as well.
+take turns, so that other work on the machine meets them alike, and with one thread it is the process's own time, which
+that work disturbs less. Set OMP_NUM_THREADS to `--threads` as well.
 """
 
 from __future__ import annotations
@@ -41,15 +42,16 @@ def main() -> None:
 
 def medians(functions: list[Callable[[Tensor], Tensor]], x: Tensor, repeats: int) -> list[float]:
     """Return the median milliseconds of each function with its backward pass, after a round that does not count."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     rounds = []
     for _ in range(repeats + 1):
         durations = []
         for function in functions:
-            began = time.perf_counter()
+            began = clock()
             value = function(x.detach().requires_grad_())
             if value.requires_grad:
                 value.backward()
-            durations.append(1000 * (time.perf_counter() - began))
+            durations.append(1000 * (clock() - began))
         rounds.append(durations)
     return [statistics.median(column) for column in zip(*rounds[1:], strict=True)]
 

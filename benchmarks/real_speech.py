@@ -10,6 +10,8 @@ A recipe that needs labels of the frames gets acoustic pieces of k-means units o
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import sys
 import tempfile
 import time
@@ -43,29 +45,29 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--override", nargs=argparse.REMAINDER, default=[], help="settings of the recipe, --key value")
     options = parser.parse_args()
-    rows = {}
     base = PretrainedEncoder.load("tiny")
-    rows["base"] = measure(base, options.corpus)
-    rows["base, utterance mean removed"] = measure(base, options.corpus, lambda frames: frames - frames.mean(0))
-    for name in options.recipes:
-        for seed in options.seeds:
-            with tempfile.TemporaryDirectory() as folder:
-                began = time.monotonic()
-                recipe = load_recipe(name)
-                settings = ["--data.root", str(options.corpus / "manifest.tsv"), "--data.split", "train"]
-                if recipe.data.targets:
-                    settings += ["--data.targets", str(label(options.corpus, Path(folder)))]
-                recipe = with_overrides(recipe, [*settings, "--train.seed", str(seed), *options.override])
-                start(recipe, Path(folder) / "run")
-                adapted = export(Path(folder) / "run")
-                seconds = time.monotonic() - began
-                rows[f"{name}, seed {seed} ({seconds:.0f} s)"] = measure(
-                    PretrainedEncoder.load(str(adapted)), options.corpus
-                )
-    columns = list(rows["base"])
-    print(f"\n| last hidden state | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
-    for name, scores in rows.items():
-        print(f"| {name} | {' | '.join(f'{scores[column]:.2f}' for column in columns)} |")
+    scores = measure(base, options.corpus)
+    print(f"| last hidden state | {' | '.join(scores)} |\n|---|{'---|' * len(scores)}")
+    show("base", scores)
+    show("base, utterance mean removed", measure(base, options.corpus, lambda frames: frames - frames.mean(0)))
+    for name, seed in itertools.product(options.recipes, options.seeds):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
+            began = time.monotonic()
+            recipe = load_recipe(name)
+            settings = ["--data.root", str(options.corpus / "manifest.tsv"), "--data.split", "train"]
+            if recipe.data.targets:
+                settings += ["--data.targets", str(label(options.corpus, Path(folder)))]
+            recipe = with_overrides(recipe, [*settings, "--train.seed", str(seed), *options.override])
+            start(recipe, Path(folder) / "run")
+            adapted = PretrainedEncoder.load(str(export(Path(folder) / "run")))
+            seconds = time.monotonic() - began
+            scores = measure(adapted, options.corpus)
+        show(f"{name}, seed {seed} ({seconds:.0f} s)", scores)
+
+
+def show(name: str, scores: dict[str, float]) -> None:
+    """Print a row of the table as soon as it is known."""
+    print(f"| {name} | {' | '.join(f'{score:.2f}' for score in scores.values())} |", flush=True)
 
 
 def label(corpus: Path, folder: Path) -> Path:
