@@ -4,8 +4,8 @@
 
 Per view these products are: frames by codes for the logits, and two of that size in the backward pass. Prints medians
 as a Markdown table, a row per size of the codebook; the columns are measured in turn, so that other work on the machine
-meets all of them, and with one thread on a CPU it is the process's own time, which that work disturbs less. "As written"
-is the formula in PyTorch's own operations, with Sinkhorn in the linear domain.
+meets all of them, and with one thread on a CPU it is the process's own time, which that work disturbs less.
+"As written" is the formula in PyTorch's own operations, with Sinkhorn in the linear domain.
 """
 
 from __future__ import annotations
