@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ssft.data.corpus import fingerprint
+from ssft.data.targets import Targets
 from ssft.encoders import SplitEncoder
 from ssft.engine.checkpoint import hash_tensors
 from ssft.errors import RunError
@@ -23,8 +25,17 @@ def corpus_identity(utterances: Sequence[Utterance]) -> dict[str, Any]:
     return {"fingerprint": fingerprint(utterances), "utterances": len(utterances), "hours": hours}
 
 
+def labels_identity(targets: Targets | None) -> str | None:
+    """Return a hash of all labels and of whose they are."""
+    if targets is None:
+        return None
+    digest = hashlib.sha256(targets.flat.tobytes())
+    digest.update(repr(sorted(targets.ranges.items())).encode())
+    return digest.hexdigest()
+
+
 def refuse_changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise if anything in `now` (`base`, `corpus`, `settings`) is not what a checkpoint recorded.
+    """Raise if anything in `now` (`base`, `corpus`, `labels`, `settings`) is not what a checkpoint recorded.
 
     Raises:
         RunError: it is not; names every setting that differs.
@@ -37,6 +48,8 @@ def refuse_changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             for corpus in (recorded["corpus"], now["corpus"])
         )
         raise RunError(f"The audio has changed since the run began ({before} -> {after}).")
+    if "labels" in now and now["labels"] != recorded["labels"]:
+        raise RunError("The labels in data.targets have changed since the run began.")
     before_settings, after_settings = dict(_flat(recorded.get("settings"))), dict(_flat(now.get("settings")))
     keys = sorted(set(before_settings) | set(after_settings))
     changed = [

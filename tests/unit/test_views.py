@@ -16,7 +16,7 @@ from ssft.encoders import Encoder, SpanMask, SplitEncoder
 from ssft.encoders.split import NOTHING, STEM
 from ssft.engine import CorrespondenceModel, CorrespondenceTrainer, Train
 from ssft.engine.optim import trainable
-from ssft.errors import DataError, RecipeError
+from ssft.errors import DataError, RecipeError, RunError
 from ssft.heads import Identity, Projection
 from ssft.losses import FrameLoss, PseudoLabel, SoftDTW, Weighted
 from ssft.types import Frames, LossOutput, Pair, PairBatch
@@ -399,3 +399,21 @@ def test_labels_of_more_classes_than_the_loss_knows_are_refused_before_training(
             pairs=PairDataset(corpus.utterances, targets=corpus.targets),
             train=Train(steps=1),
         )
+
+
+def test_resume_refuses_other_labels(recordings, labels, tmp_path):
+    def trainer():
+        corpus = Data(str(recordings), targets=str(labels)).load()
+        return CorrespondenceTrainer(
+            encoder=SplitEncoder(random_encoder("hubert", "group", dropout=0.0), 1),
+            head=Identity(False),
+            loss=PseudoLabel(classes=100),
+            pairs=PairDataset(corpus.utterances, targets=corpus.targets),
+            train=Train(steps=2, batch_seconds=5.0),
+        )
+
+    trainer().fit(tmp_path / "run")
+    assert trainer().fit(tmp_path / "run", resume=True).steps == 2
+    labels.write_text(labels.read_text().replace("\t0 1 2", "\t1 1 2"))
+    with pytest.raises(RunError, match=r"labels in data\.targets have changed"):
+        trainer().fit(tmp_path / "run", resume=True)
