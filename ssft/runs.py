@@ -17,7 +17,7 @@ import torch
 from ssft.data import Corpus, PairDataset
 from ssft.engine import CheckpointFolder, CorrespondenceModel, CorrespondenceTrainer, TrainResult
 from ssft.engine.checkpoint import Checkpoint, refuse_existing_run, write_atomically
-from ssft.engine.identity import base_identity, refuse_changes
+from ssft.engine.identity import refuse_changes
 from ssft.engine.optim import trainable
 from ssft.errors import RunError
 from ssft.export import export_encoder, model_card
@@ -91,7 +91,8 @@ def export(folder: Path, to: Path | None = None) -> Path:
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     model = _model(recipe)
-    refuse_changes(checkpoint.progress, {"base": base_identity(model.encoder), "settings": _lasting_settings(recipe)})
+    now = {"base": model.encoder.encoder.weights_hash(), "settings": _lasting_settings(recipe)}
+    refuse_changes(checkpoint.progress, now)
     model.load_training_state(checkpoint.model)
     facts = _provenance(recipe, model, checkpoint, folder)
     encoder, text = model.encoder.encoder, recipe.to_yaml()

@@ -75,7 +75,7 @@ def fit(options: argparse.Namespace) -> None:
     from ssft.encoders import PretrainedEncoder
     from ssft.encoders.loading import commit_of
     from ssft.features import stream_features
-    from ssft.units import Origin, Quantizer, draw_utterances, fit_kmeans, weights_hash
+    from ssft.units import Origin, Quantizer, draw_utterances, fit_kmeans
     from ssft.units.quantizer import check_suffix
 
     check_suffix(options.out)
@@ -92,7 +92,7 @@ def fit(options: argparse.Namespace) -> None:
         str(folder.resolve()) if folder.is_dir() else options.model,
         layer=options.layer,
         revision=commit_of(options.model, None),
-        weights=weights_hash(encoder.model),
+        weights=encoder.weights_hash(),
     )
     quantizer, frames = fit_kmeans(
         _stream(encoder, utterances, options.layer),
@@ -115,7 +115,7 @@ def encode(options: argparse.Namespace) -> None:
 
     from ssft.data.targets import Targets, check_suffix, read_targets, write_targets
     from ssft.encoders import PretrainedEncoder
-    from ssft.units import Quantizer, acoustic_pieces, codebook_of_run, weights_hash
+    from ssft.units import Quantizer, acoustic_pieces, codebook_of_run
 
     check_suffix(options.out)
     _keep_what_is_foreign(options.out, read_targets)
@@ -127,7 +127,7 @@ def encode(options: argparse.Namespace) -> None:
         raise DataError(f"{options.units} does not say which encoder it is for. Make it with `ssft units fit MODEL`.")
     revision = None if options.model else origin.revision
     encoder = PretrainedEncoder.load(options.model or origin.model, revision=revision)
-    if origin.weights not in (None, weights_hash(encoder.model)):
+    if origin.weights not in (None, encoder.weights_hash()):
         raise EncoderError(
             f"{encoder.source} is not the encoder that {options.units} was fitted to: its weights have changed. Fit "
             f"units to it anew with `ssft units fit {encoder.source}`, or name the right one with --model."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,6 +113,14 @@ class PretrainedEncoder(nn.Module):
         with without_bars():
             self.model.save_pretrained(folder)
         self.extractor.save_pretrained(folder)
+
+    def weights_hash(self) -> str:
+        """SHA-256 over names and bytes of all weights, by which the encoder is known again."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().numpy().data)
+        return digest.hexdigest()
 
     def call(self, waves: Waves, **options: Any) -> Any:
         """Run the model on a batch, as transformers would but for the padding."""

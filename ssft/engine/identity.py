@@ -8,15 +8,8 @@ from typing import Any
 
 from ssft.data.corpus import fingerprint
 from ssft.data.targets import Targets
-from ssft.encoders import SplitEncoder
-from ssft.engine.checkpoint import hash_tensors
 from ssft.errors import RunError
 from ssft.types import Utterance
-
-
-def base_identity(encoder: SplitEncoder) -> str:
-    """Return a hash of all weights of an encoder that has not been trained yet."""
-    return hash_tensors(encoder.encoder.model.state_dict())
 
 
 def corpus_identity(utterances: Sequence[Utterance]) -> dict[str, Any]:

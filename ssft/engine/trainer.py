@@ -22,7 +22,7 @@ from ssft.encoders import Encoder, SpanMask, SplitEncoder
 from ssft.encoders.reference import ReferenceKind
 from ssft.engine.cache import CachedPairs
 from ssft.engine.checkpoint import Checkpoint, CheckpointFolder, refuse_existing_run
-from ssft.engine.identity import base_identity, corpus_identity, labels_identity, refuse_changes
+from ssft.engine.identity import corpus_identity, labels_identity, refuse_changes
 from ssft.engine.interrupt import InterruptedRunError, InterruptFlag
 from ssft.engine.model import CorrespondenceModel
 from ssft.engine.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_lr, trainable
@@ -116,7 +116,7 @@ class CorrespondenceTrainer:
             raise RunError(f"{self.accelerator.num_processes} processes were started; training runs in one.")
         self.optimizer = make_optimizer(self.model, train)
         self.identity = {
-            "base": base_identity(split),
+            "base": split.encoder.weights_hash(),
             "corpus": corpus_identity(pairs.utterances),
             "labels": labels_identity(pairs.targets),
             "settings": dict(settings or {}),

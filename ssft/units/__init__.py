@@ -3,7 +3,7 @@
 from ssft.units.codebook import codebook_of_run, codebook_quantizer
 from ssft.units.kmeans import draw_utterances, fit_kmeans
 from ssft.units.pieces import Pieces, acoustic_pieces
-from ssft.units.quantizer import Origin, Quantizer, weights_hash
+from ssft.units.quantizer import Origin, Quantizer
 from ssft.units.windows import windows
 
 __all__ = [
@@ -15,6 +15,5 @@ __all__ = [
     "codebook_quantizer",
     "draw_utterances",
     "fit_kmeans",
-    "weights_hash",
     "windows",
 ]

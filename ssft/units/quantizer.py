@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssft.data.targets import write_file
 from ssft.errors import DataError
@@ -164,12 +163,3 @@ def check_suffix(path: Path) -> None:
     """
     if path.suffix != ".safetensors":
         raise DataError(f"{path}: a quantizer is kept in a .safetensors file. Give such a name.")
-
-
-def weights_hash(model: nn.Module) -> str:
-    """Hash of all weights of an encoder, by which a quantizer knows the one that it was made for."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().numpy().data)
-    return digest.hexdigest()

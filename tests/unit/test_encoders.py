@@ -181,6 +181,15 @@ def test_a_second_load_is_bit_identical():
     assert {value.dtype for value in first.values()} == {torch.float32}
 
 
+def test_weights_are_told_apart():
+    encoder = random_encoder("hubert", "group")
+    before = encoder.weights_hash()
+    assert before == random_encoder("hubert", "group").weights_hash()
+    with torch.no_grad():
+        encoder.model.encoder.layers[0].layer_norm.weight[0] += 1e-6
+    assert encoder.weights_hash() != before
+
+
 def test_too_short_audio_is_named():
     with pytest.raises(EncoderError, match=r"399 samples are too few.*400"):
         random_encoder("hubert", "group")(random_waves(399))
