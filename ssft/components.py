@@ -38,7 +38,7 @@ def describe(value: Any, tables: typing.Sequence[Table] = (), *, named: bool = T
         return value
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, Mapping) or (hasattr(value, "items") and hasattr(value, "keys")):  # modules by name too
+    if isinstance(value, Mapping):
         return {str(key): describe(item, tables) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [describe(item, tables) for item in value]

@@ -112,10 +112,10 @@ class Recipe:
         Raises:
             RecipeError: an unknown preset, or `official` where nothing differs from the authors' code.
         """
-        if preset == self.preset and not self.official:
-            return self
         if preset not in get_args(Preset):
             raise RecipeError(f"preset='{preset}' is not known. {closest(preset, get_args(Preset))}")
+        if preset == self.preset and not self.official:
+            return self
         if preset == "clean":
             if self.preset == "official":
                 raise RecipeError("preset: the settings of 'official' have been applied; begin with the clean recipe.")

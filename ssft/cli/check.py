@@ -44,6 +44,8 @@ def examine(recipe: Recipe) -> list[str]:
     Raises:
         SsftError: what `Recipe.check` raises, but for an encoder that is still to be downloaded.
     """
+    from ssft.losses import SwappedPrediction
+
     notes = []
     try:
         layers = recipe.check(local_files_only=True)
@@ -53,13 +55,14 @@ def examine(recipe: Recipe) -> list[str]:
             raise
         notes.append(f"{recipe.encoder.model} is not on this machine yet, so its layers were not checked")
     if recipe.views.reference == "student" and getattr(recipe.loss, "lets_collapse", False):
-        loss = type(recipe.loss).__name__
-        notes.append(f"{loss} alone lets all frames become equal where the student is its own reference")
-    if frames_needed := getattr(recipe.loss, "frames_needed", None):
-        frames = 50 * recipe.train.batch_seconds / recipe.train.accumulate
-        if frames < frames_needed():
+        name = type(recipe.loss).__name__
+        notes.append(f"{name} alone lets all frames become equal where the student is its own reference")
+    frames = 50 * recipe.train.batch_seconds / recipe.train.accumulate
+    for loss in recipe.loss.modules():
+        needed = loss.frames_needed() if isinstance(loss, SwappedPrediction) else 0
+        if frames < needed:
             notes.append(
-                f"a batch has about {frames:,.0f} frames, but the codebook wants {frames_needed():,}; raise "
+                f"a batch has about {frames:,.0f} frames, but the codebook wants {needed:,}; raise "
                 "train.batch_seconds, set queue_frames, or take fewer codes"
             )
     if not recipe.data.path.exists():

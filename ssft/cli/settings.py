@@ -63,10 +63,10 @@ def _rows(key: str, value: Any, description: Any, meaning: str) -> Iterator[tupl
     if isinstance(description, list) and any(isinstance(item, Mapping) for item in description):
         for index, (item, described) in enumerate(zip(value, description, strict=True)):
             yield from _rows(f"{key}.{index}", item, described, meaning)
-    elif isinstance(description, Mapping) and description and hasattr(value, "items"):
+    elif isinstance(value, Mapping) and value:
         for name, item in value.items():
             yield from _rows(f"{key}.{name}", item, description[name], meaning)
-    elif isinstance(description, Mapping) and not hasattr(value, "items"):
+    elif isinstance(description, Mapping) and not isinstance(value, Mapping):
         cls = type(value)
         if "name" in description:
             yield key, description["name"], (inspect.getdoc(cls) or "").split("\n", 1)[0]

@@ -102,7 +102,9 @@ class PairDataset(Dataset[Pair | Reject]):
         except AudioError as error:
             return Reject(utterance.id, utterance.path, error.reason, error.detail)
         seconds = len(clean) / SAMPLE_RATE
-        original = self._augmented(self.augment_original, clean, utterance, derive_rng(*draw, "augment original"))
+        original = clean
+        if self.augment_original is not None:
+            original = self._augmented(self.augment_original, clean, utterance, derive_rng(*draw, "augment original"))
         augmented = self._augmented(self.augment, clean, utterance, derive_rng(*draw, "augment"))
         lead = self._lead(len(original), derive_rng(*draw, "lead"))
         labels = None
@@ -111,7 +113,7 @@ class PairDataset(Dataset[Pair | Reject]):
             labels = torch.from_numpy(part.astype(np.int64))
         return Pair(
             id=utterance.id,
-            original=torch.from_numpy(np.pad(original, (lead * self.frame_samples, 0))),
+            original=torch.from_numpy(np.pad(original, (lead * self.frame_samples, 0)) if lead else original),
             augmented=torch.from_numpy(augmented),
             seconds=seconds,
             swapped=self.swapped(key),

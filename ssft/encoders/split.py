@@ -124,7 +124,8 @@ class SplitEncoder(nn.Module):
         if top.entry is not None:
             frames = replace(frames, values=top.entry(frames))
         last = self.encoder.num_layers
-        states = dict(self._run(top.layers, frames, first=max(self.cut, 0) + 1))
+        run = self._run(top.layers, frames, first=max(self.cut, 0) + 1)
+        states = {number: hidden for number, hidden in run if number in layers or number == last}
         if top.norm is not None:
             states[last] = top.norm(states[last])
         return [replace(frames, values=states[layer]) for layer in layers]

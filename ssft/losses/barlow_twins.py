@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ssft.errors import RecipeError
 from ssft.losses.base import FrameLoss, paired_frames
-from ssft.ops.pooling import pool_segments
 from ssft.types import Frames, LossOutput
 
 _EPSILON = 1e-5
@@ -60,10 +59,7 @@ class BarlowTwins(FrameLoss):
         self.segment_frames = segment_frames
 
     def compare(self, student: Frames, reference: Frames, targets: Frames | None) -> LossOutput:
-        sides = (student, reference)
-        x, y = paired_frames(
-            *(Frames(*pool_segments(side.values, side.lengths, size=self.segment_frames)) for side in sides)
-        )
+        x, y = paired_frames(student, reference, segment_frames=self.segment_frames)
         if len(x) < 2:
             return LossOutput((x.sum() + y.sum()) * 0, weight=len(x), logs={"invariance": 0.0, "redundancy": 0.0})
         correlation = _standardised(x).mT @ _standardised(y) / len(x)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ssft.errors import RecipeError
+from ssft.ops.pooling import pool_segments
 from ssft.types import Frames, LossOutput
 
 _TOLERATED_FRAMES = 2
@@ -68,8 +69,15 @@ class FrameLoss(nn.Module):
             return self.compare(_full_precision(student), _full_precision(reference), targets)
 
 
-def paired_frames(student: Frames, reference: Frames) -> tuple[Tensor, Tensor]:
-    """Return the real frames of both sides, paired by index: two times [N, D], for equal lengths."""
+def paired_frames(student: Frames, reference: Frames, *, segment_frames: int = 1) -> tuple[Tensor, Tensor]:
+    """Return the real frames of both sides, paired by index: two times [N, D], for equal lengths.
+
+    With `segment_frames` above 1 they are means of that many frames.
+    """
+    if segment_frames > 1:
+        student, reference = (
+            Frames(*pool_segments(side.values, side.lengths, size=segment_frames)) for side in (student, reference)
+        )
     size = int(student.lengths.max())
     mask = student.mask[:, :size]
     if bool(mask.all()):  # without padding nothing has to be copied

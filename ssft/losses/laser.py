@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-
 from ssft.errors import RecipeError
 from ssft.losses.base import FrameLoss
-from ssft.losses.temporal_contrast import check_contrast
-from ssft.ops.contrastive_idm import contrastive_idm
+from ssft.losses.temporal_contrast import check_contrast, temporal_contrast
 from ssft.ops.soft_dtw import soft_dtw_divergence
 from ssft.types import Frames, LossOutput
 
@@ -80,11 +77,10 @@ class Laser(FrameLoss):
             student.values, reference.values, student.lengths, reference.lengths, gamma=self.gamma
         )
         total = student.lengths + reference.lengths
-        repulsion = alignment.new_zeros(len(alignment))
-        for view in (student, reference):
-            moment = contrastive_idm(view.values, view.lengths, sigma=self.sigma, margin=self.margin)
-            divisors = {"none": torch.ones_like(total), "sum": total, "squared": view.lengths.square()}
-            repulsion = repulsion + moment / divisors[self.length_norm]
+        squared = self.length_norm == "squared"
+        repulsion = temporal_contrast(student, reference, sigma=self.sigma, margin=self.margin, squared=squared)
+        if self.length_norm == "sum":
+            repulsion = repulsion / total
         if self.length_norm != "none":
             alignment = alignment / total
         alignment, repulsion = alignment.mean(), repulsion.mean()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from torch import Tensor
+
 from ssft.errors import RecipeError
 from ssft.losses.base import FrameLoss
 from ssft.ops.contrastive_idm import contrastive_idm
@@ -55,11 +57,19 @@ class TemporalContrast(FrameLoss):
         self.length_norm = length_norm
 
     def compare(self, student: Frames, reference: Frames, targets: Frames | None) -> LossOutput:
-        values = student.values.new_zeros(len(student.values))
-        for view in (student, reference):
-            moment = contrastive_idm(view.values, view.lengths, sigma=self.sigma, margin=self.margin)
-            values = values + (moment / view.lengths.square() if self.length_norm == "squared" else moment)
+        squared = self.length_norm == "squared"
+        values = temporal_contrast(student, reference, sigma=self.sigma, margin=self.margin, squared=squared)
         return LossOutput(values.mean(), weight=len(values))
+
+
+def temporal_contrast(
+    student: Frames, reference: Frames, *, sigma: int, margin: float, squared: bool = False
+) -> Tensor:
+    """I(student) + I(reference) per pair, [B]; `squared` divides each I by its squared length."""
+    moments = [contrastive_idm(view.values, view.lengths, sigma=sigma, margin=margin) for view in (student, reference)]
+    if squared:
+        moments = [moment / view.lengths.square() for moment, view in zip(moments, (student, reference), strict=True)]
+    return moments[0] + moments[1]
 
 
 def check_contrast(name: str, sigma: int, margin: float) -> None:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ssft.errors import RecipeError
 from ssft.losses.base import FrameLoss, paired_frames
-from ssft.ops.pooling import pool_segments
 from ssft.types import Frames, LossOutput
 
 _EPSILON = 1e-4
@@ -73,10 +72,7 @@ class VICReg(FrameLoss):
         self.segment_frames = segment_frames
 
     def compare(self, student: Frames, reference: Frames, targets: Frames | None) -> LossOutput:
-        sides = (student, reference)
-        x, y = paired_frames(
-            *(Frames(*pool_segments(side.values, side.lengths, size=self.segment_frames)) for side in sides)
-        )
+        x, y = paired_frames(student, reference, segment_frames=self.segment_frames)
         invariance = F.mse_loss(x, y)
         (variance_x, covariance_x), (variance_y, covariance_y) = _spread(x), _spread(y)
         variance, covariance = (variance_x + variance_y) / 2, covariance_x + covariance_y

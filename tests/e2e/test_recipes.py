@@ -267,6 +267,7 @@ def test_check_says_what_is_worth_knowing(capsys: pytest.CaptureFixture[str]) ->
     out = capsys.readouterr().out
     assert "no labels at data/pieces.safetensors; make them with `ssft units`" in out
     assert "data/noise" in out
+    assert "a batch has about 19,200 frames, but the codebook wants 24,576" in out
     assert main(["check", "spin_2048_hubert_base", "--train.accumulate", "8"]) == 0
     assert "a batch has about 1,600 frames, but the codebook wants 12,288" in capsys.readouterr().out
     assert main(["check", "score_tiny", "--views.reference", "student"]) == 0
