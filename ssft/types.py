@@ -79,6 +79,27 @@ class Waves:
         """Audio without padding, in seconds."""
         return float(self.lengths.sum()) / SAMPLE_RATE
 
+    @property
+    def mask(self) -> Tensor:
+        """[B, T] bool, True where a sample is real and not padding."""
+        return lengths_to_mask(self.lengths, self.samples.shape[1])
+
+    def select(self, rows: Sequence[int]) -> Waves:
+        """The waveforms at `rows`, cut to the longest of them."""
+        index = torch.tensor(rows, device=self.samples.device)
+        lengths = self.lengths[index]
+        return Waves(self.samples[index, : int(lengths.max())], lengths)
+
+    def replaced(self, rows: Sequence[int], others: Waves) -> Waves:
+        """The batch with other waveforms, shorter or longer ones too, at `rows`."""
+        index = torch.tensor(rows, device=self.samples.device)
+        lengths = self.lengths.clone()
+        lengths[index] = others.lengths
+        size = max(int(lengths.max()), 1)
+        samples = pad_to(self.samples, max(size, self.samples.shape[1]))[:, :size].clone()
+        samples[index] = pad_to(others.samples, max(size, others.samples.shape[1]))[:, :size]
+        return Waves(samples, lengths)
+
     def to(self, device: torch.device | str) -> Waves:
         return Waves(self.samples.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True))
 
