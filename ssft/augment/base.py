@@ -20,8 +20,8 @@ class Transform(ABC):
     """An augmentation of a waveform [T] float32.
 
     All randomness is in `draw`; `apply` is a pure function of the waveform and the parameters, so what was drawn can be
-    looked at, stored and applied again, or be applied elsewhere: `apply_batch` does to a batch, on the device where it
-    lies, what `apply` does to each of its waveforms. A subclass keeps its constructor's arguments under their own names.
+    looked at, stored and applied again. `apply_batch` does to each waveform of a batch, on the device where the batch
+    lies, what `apply` does to it alone. A subclass keeps its constructor's arguments under their own names.
     """
 
     @property
