@@ -10,7 +10,7 @@ import importlib
 import inspect
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -19,7 +19,8 @@ from ssft.conversion import convert
 from ssft.errors import RecipeError, closest
 
 T = TypeVar("T")
-Table = Mapping[str, type]
+Table = Mapping[str, Any]
+"""Names and what makes components of their settings: classes and, where something is built, functions."""
 
 
 def describe(value: Any, tables: typing.Sequence[Table] = (), *, named: bool = True) -> Any:
@@ -72,7 +73,7 @@ def build(table: Table, spec: Any, *, where: str, nested: Table = MappingProxyTy
     return construct(cls, settings, where=where, name=spec["name"])
 
 
-def construct(cls: type[T], settings: Mapping[str, Any], *, where: str, name: str = "") -> T:
+def construct(cls: Callable[..., T], settings: Mapping[str, Any], *, where: str, name: str = "") -> T:
     """Call `cls(**settings)` after checking every name and converting every value to its annotated type.
 
     YAML 1.1 reads `1e-5` as a string and the command line knows only strings, so the annotation decides.
@@ -87,7 +88,7 @@ def construct(cls: type[T], settings: Mapping[str, Any], *, where: str, name: st
         raise RecipeError(f"{label}: {error}") from error
 
 
-def check_names(cls: type, settings: Mapping[str, Any], label: str) -> None:
+def check_names(cls: Callable[..., Any], settings: Mapping[str, Any], label: str) -> None:
     """Refuse settings that `cls` does not have, with the nearest name, and the lack of those that it needs."""
     parameters = settings_of(cls)
     for key in settings:
@@ -98,7 +99,7 @@ def check_names(cls: type, settings: Mapping[str, Any], label: str) -> None:
         raise RecipeError(f"{label} needs a value for {', '.join(missing)}.")
 
 
-def settings_of(cls: type) -> dict[str, inspect.Parameter]:
+def settings_of(cls: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """Return the constructor's parameters by name, which are the component's settings."""
     parameters = inspect.signature(cls).parameters
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -115,10 +116,10 @@ def _build_nested(table: Table, value: Any, where: str) -> Any:
     return value
 
 
-def _hints(cls: type[Any]) -> dict[str, Any]:
+def _hints(cls: Callable[..., Any]) -> dict[str, Any]:
     """Return what each setting shall be: its annotation or, without one, what its default is."""
     try:
-        hints = typing.get_type_hints(cls.__init__)
+        hints = typing.get_type_hints(cls.__init__ if inspect.isclass(cls) else cls)
     except NameError:  # an annotation imported for type checkers only
         hints = {}
     unannotated = {bool: bool, int: int | float, float: float, str: str}
@@ -141,24 +142,25 @@ def _settings_of_object(value: Any) -> typing.Iterable[str]:
     return settings
 
 
-def _look_up(table: Table, name: str, where: str) -> type:
+def _look_up(table: Table, name: str, where: str) -> Callable[..., Any]:
     if name in table:
-        return table[name]
+        found: Callable[..., Any] = table[name]
+        return found
     if "." not in name:
         raise RecipeError(
             f"{where}: '{name}' is not known. {closest(name.lower(), table)} A class of your own is named by its "
             f"dotted path, as in my_module.{name}."
         )
     try:
-        found = _imported(name)
+        imported = _imported(name)
     except Exception as error:
         raise RecipeError(
             f"{where}: cannot import '{name}' ({type(error).__name__}: {error}). Give the dotted path of an importable "
             f"class, with its folder on PYTHONPATH, or one of: {', '.join(sorted(table))}."
         ) from error
-    if not inspect.isclass(found):
+    if not inspect.isclass(imported):
         raise RecipeError(f"{where}: '{name}' is not a class. {closest(name, table)}")
-    return found
+    return imported
 
 
 def _imported(name: str) -> Any:

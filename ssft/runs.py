@@ -77,6 +77,22 @@ def resume(folder: Path) -> TrainResult:
     return _trainer(recipe, recipe.data.load()).fit(folder, resume=True)
 
 
+def pairs_of(recipe: Recipe, corpus: Corpus, *, on_device: bool = False) -> PairDataset:
+    """Return the pairs that a recipe makes of a corpus; `on_device` leaves the augmentations to the engine."""
+    return PairDataset(
+        corpus.utterances,
+        augment=recipe.views.augmented,
+        augment_original=recipe.views.original,
+        targets=corpus.targets,
+        pad_jitter=recipe.views.pad_jitter,
+        seed=recipe.train.seed,
+        max_seconds=recipe.data.max_seconds,
+        swap=recipe.views.swap,
+        variants=recipe.train.cache_variants,
+        on_device=on_device,
+    )
+
+
 def export(folder: Path, to: Path | None = None) -> Path:
     """Write the newest checkpoint of a run as a Hugging Face folder, `RUN/adapted` unless told otherwise.
 
@@ -161,16 +177,7 @@ def _model(recipe: Recipe) -> CorrespondenceModel:
 
 
 def _trainer(recipe: Recipe, corpus: Corpus) -> CorrespondenceTrainer:
-    pairs = PairDataset(
-        corpus.utterances,
-        augment=recipe.views.augmented,
-        augment_original=recipe.views.original,
-        targets=corpus.targets,
-        pad_jitter=recipe.views.pad_jitter,
-        seed=recipe.train.seed,
-        max_seconds=recipe.data.max_seconds,
-        swap=recipe.views.swap,
-    )
+    pairs = pairs_of(recipe, corpus, on_device=recipe.views.where == "device")
     return CorrespondenceTrainer(
         encoder=recipe.encoder,
         head=recipe.head,

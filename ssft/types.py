@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -49,7 +49,10 @@ class Pair:
     `seconds` is how much original audio there is. `swapped` says that the student gets the original and the reference
     the augmented one, instead of the reverse. `targets` are labels of the original's frames, [F] int64. `lead` says how
     many frames of silence were put before the original, to be cut off again once it is encoded. `seed` is for whatever
-    is drawn for this pair after it has left the data.
+    is drawn for this pair after it has left the data. `drawn` has the parameters of its augmentations, by side
+    (`augmented`, `original`), and `fallbacks` says how many of these could not be applied as they should.
+
+    Where augmentations run on the device, both waveforms are one tensor: the recording, before any of them.
     """
 
     id: str
@@ -60,6 +63,8 @@ class Pair:
     targets: Tensor | None = None
     lead: int = 0
     seed: int = 0
+    drawn: Mapping[str, Any] = field(default_factory=dict)
+    fallbacks: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,11 @@ class Waves:
     def seconds(self) -> float:
         """Audio without padding, in seconds."""
         return float(self.lengths.sum()) / SAMPLE_RATE
+
+    def items(self) -> Iterator[Tensor]:
+        """Each waveform without its padding, [T_i]."""
+        for samples, length in zip(self.samples, self.lengths.tolist(), strict=True):
+            yield samples[:length]
 
     @property
     def mask(self) -> Tensor:
@@ -161,8 +171,8 @@ class Frames:
 class PairBatch:
     """A batch of pairs. Both sides are `Waves`, or both are the `Frames` a frozen bottom made of them earlier.
 
-    `swapped` [B] bool, `targets` (labels [B, F] of the originals), `lead` [B] and `seeds` are explained in `Pair`;
-    `seconds` is the sum over the pairs.
+    `swapped` [B] bool, `targets` (labels [B, F] of the originals), `lead` [B], `seeds` and `drawn` are explained in
+    `Pair`; `seconds` and `fallbacks` are sums over the pairs.
     """
 
     ids: tuple[str, ...]
@@ -173,21 +183,27 @@ class PairBatch:
     targets: Frames | None
     lead: Tensor
     seeds: tuple[int, ...]
+    drawn: tuple[Mapping[str, Any], ...]
+    fallbacks: int
 
     @staticmethod
     def collate(pairs: Sequence[Pair]) -> PairBatch:
         """Pad and stack pairs whose sides are all waveforms [T] or all frames [F, D]."""
         stack = Waves.stack if pairs[0].original.ndim == 1 else Frames.stack
         labels = [pair.targets for pair in pairs if pair.targets is not None]
+        original = stack([pair.original for pair in pairs])
+        are_one = all(pair.augmented is pair.original for pair in pairs)
         return PairBatch(
             ids=tuple(pair.id for pair in pairs),
-            original=stack([pair.original for pair in pairs]),
-            augmented=stack([pair.augmented for pair in pairs]),
+            original=original,
+            augmented=original if are_one else stack([pair.augmented for pair in pairs]),
             swapped=torch.tensor([pair.swapped for pair in pairs]),
             seconds=sum(pair.seconds for pair in pairs),
             targets=Frames.stack(labels) if labels else None,
             lead=torch.tensor([pair.lead for pair in pairs]),
             seeds=tuple(pair.seed for pair in pairs),
+            drawn=tuple(pair.drawn for pair in pairs),
+            fallbacks=sum(pair.fallbacks for pair in pairs),
         )
 
     def __len__(self) -> int:
@@ -203,15 +219,14 @@ class PairBatch:
         return Waves(joined, lengths) if isinstance(self.original, Waves) else Frames(joined, lengths)
 
     def to(self, device: torch.device | str) -> PairBatch:
-        return PairBatch(
-            self.ids,
-            self.original.to(device),
-            self.augmented.to(device),
-            self.swapped.to(device),
-            self.seconds,
-            None if self.targets is None else self.targets.to(device),
-            self.lead.to(device),
-            self.seeds,
+        original = self.original.to(device)
+        return replace(
+            self,
+            original=original,
+            augmented=original if self.augmented is self.original else self.augmented.to(device),
+            swapped=self.swapped.to(device),
+            targets=None if self.targets is None else self.targets.to(device),
+            lead=self.lead.to(device),
         )
 
 
@@ -232,6 +247,20 @@ class Augmentation(Protocol):
     def changes_length(self) -> bool: ...
 
     def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray: ...
+
+
+@runtime_checkable
+class DrawnAugmentation(Augmentation, Protocol):
+    """An augmentation that first draws parameters and then applies them; `ssft.augment.Transform` explains it."""
+
+    @property
+    def fallbacks(self) -> int: ...
+
+    def draw(self, rng: np.random.Generator, wave: np.ndarray) -> dict[str, Any]: ...
+
+    def apply(self, wave: np.ndarray, parameters: dict[str, Any]) -> np.ndarray: ...
+
+    def for_speaker(self, speaker: str | None) -> DrawnAugmentation: ...
 
 
 class Loss(Protocol):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
-from ssft.augment import AUGMENTATIONS
+from ssft.augment import AUGMENTATIONS, PRESETS, Transform
 from ssft.components import build
 from ssft.encoders import MASKS, SpanMask
 from ssft.encoders.reference import ReferenceKind
-from ssft.errors import RecipeError
+from ssft.errors import RecipeError, closest
 from ssft.types import Augmentation
+
+Where = Literal["worker", "device"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Views:
         mask: hides frames from the student, for losses that predict them; None hides nothing.
         pad_jitter: least and largest share of its length by which the original is delayed with silence, such as
             [0.02, 0.05]; the frames of the silence are cut off after encoding. So position says nothing about content.
+        where: the augmentations run: `worker`, in the processes that read the audio, or `device`, on whole batches
+            beside the encoder, which is what keeps a fast GPU busy. Both draw the same.
     """
 
     augmented: Augmentation | None = None
@@ -36,6 +40,7 @@ class Views:
     loss_layers: Sequence[int] = ()
     mask: SpanMask | None = None
     pad_jitter: Sequence[float] = ()
+    where: Where = "worker"
 
     def __post_init__(self) -> None:
         for name in ("augmented", "original"):
@@ -56,6 +61,16 @@ class Views:
                 "[0.02, 0.05] is published, [] is none."
             )
 
+        if self.where not in get_args(Where):
+            raise RecipeError(f"views.where='{self.where}' is no place. {closest(str(self.where), get_args(Where))}")
+        for name in ("augmented", "original") if self.where == "device" else ():
+            slow = _not_on_device(getattr(self, name))
+            if slow:
+                raise RecipeError(
+                    f"views.where='device', but {' and '.join(slow)} in views.{name} can only run in workers. "
+                    "Set views.where to 'worker', or leave it out."
+                )
+
     def check_sources(self) -> None:
         """Look for what augmentations read besides the audio, such as noise.
 
@@ -74,9 +89,9 @@ class Views:
         Raises:
             RecipeError: an unknown name or setting, or a value that does not fit.
         """
-        tables: dict[str, Mapping[str, type]] = {
-            "augmented": AUGMENTATIONS,
-            "original": AUGMENTATIONS,
+        tables: dict[str, Mapping[str, Any]] = {
+            "augmented": {**AUGMENTATIONS, **PRESETS},
+            "original": {**AUGMENTATIONS, **PRESETS},
             "mask": MASKS,
         }
         built = {
@@ -85,3 +100,11 @@ class Views:
             if name in settings
         }
         return {**settings, **built}
+
+
+def _not_on_device(augmentation: Augmentation | None) -> list[str]:
+    """The augmentations, inside of others too, that have no form for batches."""
+    if augmentation is None or (isinstance(augmentation, Transform) and augmentation.runs_on_device):
+        return []
+    parts = getattr(augmentation, "parts", None)
+    return [name for part in parts for name in _not_on_device(part)] if parts else [repr(augmentation)]

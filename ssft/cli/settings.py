@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ssft.augment import AUGMENTATIONS
+from ssft.augment import AUGMENTATIONS, PRESETS
 from ssft.components import settings_of
 from ssft.conversion import shown
 from ssft.encoders import MASKS
@@ -18,9 +18,9 @@ from ssft.heads import HEADS
 from ssft.losses import LOSSES
 from ssft.recipe import Recipe
 
-TABLES: dict[str, Mapping[str, type]] = {
-    "views.augmented": AUGMENTATIONS,
-    "views.original": AUGMENTATIONS,
+TABLES: dict[str, Mapping[str, Any]] = {
+    "views.augmented": {**AUGMENTATIONS, **PRESETS},
+    "views.original": {**AUGMENTATIONS, **PRESETS},
     "views.mask": MASKS,
     "head": HEADS,
     "loss": LOSSES,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,13 +14,22 @@ from ssft.data.audio import FEWEST_SAMPLES, AudioError, read_audio
 from ssft.data.targets import Targets
 from ssft.errors import DataError
 from ssft.randomness import derive_rng, derive_seed
-from ssft.types import SAMPLE_RATE, Augmentation, Pair, Reject, Utterance
+from ssft.types import SAMPLE_RATE, Augmentation, DrawnAugmentation, Pair, Reject, Utterance
 
 Key = tuple[int, int]
 """(epoch, index of the utterance)."""
 
 _CROPS = 10
 """Places to try in a long recording before it counts as silent."""
+
+
+@dataclass(frozen=True)
+class _Version:
+    """One of the two waveforms of a pair, what was drawn for it, and how many augmentations fell back to another."""
+
+    wave: np.ndarray
+    drawn: dict[str, Any] | None = None
+    fallbacks: int = 0
 
 
 class PairDataset(Dataset[Pair | Reject]):
@@ -35,6 +46,7 @@ class PairDataset(Dataset[Pair | Reject]):
         swap: probability that the student gets the original instead of the augmented version.
         variants: draw as if the epoch were `epoch % variants`; 0 makes every epoch different.
         frame_samples: samples from one of the encoder's frames to the next; delays are whole frames.
+        on_device: only draw for the augmentations; the engine applies them, and the delays, to whole batches.
 
     Example:
         >>> pairs = PairDataset(corpus.utterances, augment=SpeedPerturb(factors=(0.9, 1.1)))
@@ -54,6 +66,7 @@ class PairDataset(Dataset[Pair | Reject]):
         swap: float = 0.0,
         variants: int = 0,
         frame_samples: int = 320,
+        on_device: bool = False,
     ) -> None:
         self.utterances = list(utterances)
         self.augment = augment
@@ -65,6 +78,7 @@ class PairDataset(Dataset[Pair | Reject]):
         self.swap = swap
         self.variants = variants
         self.frame_samples = frame_samples
+        self.on_device = on_device
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -102,24 +116,30 @@ class PairDataset(Dataset[Pair | Reject]):
         except AudioError as error:
             return Reject(utterance.id, utterance.path, error.reason, error.detail)
         seconds = len(clean) / SAMPLE_RATE
-        original = clean
-        if self.augment_original is not None:
-            original = self._augmented(self.augment_original, clean, utterance, derive_rng(*draw, "augment original"))
-        augmented = self._augmented(self.augment, clean, utterance, derive_rng(*draw, "augment"))
-        lead = self._lead(len(original), derive_rng(*draw, "lead"))
         labels = None
         if self.targets is not None:
             part = self.targets.crop(utterance.id, start_seconds=offset, seconds=seconds)
             labels = torch.from_numpy(part.astype(np.int64))
+        versions = {
+            "original": self._version(self.augment_original, clean, utterance, (*draw, "augment original")),
+            "augmented": self._version(self.augment, clean, utterance, (*draw, "augment")),
+        }
+        original = torch.from_numpy(versions["original"].wave)
+        augmented = original if self.on_device else torch.from_numpy(versions["augmented"].wave)
+        lead = self._lead(len(clean), derive_rng(*draw, "lead"))
+        if lead and not self.on_device:
+            original = torch.nn.functional.pad(original, (lead * self.frame_samples, 0))
         return Pair(
             id=utterance.id,
-            original=torch.from_numpy(np.pad(original, (lead * self.frame_samples, 0)) if lead else original),
-            augmented=torch.from_numpy(augmented),
+            original=original,
+            augmented=augmented,
             seconds=seconds,
             swapped=self.swapped(key),
             targets=labels,
             lead=lead,
             seed=self.drawn_seed(key),
+            drawn={side: version.drawn for side, version in versions.items() if version.drawn is not None},
+            fallbacks=sum(version.fallbacks for version in versions.values()),
         )
 
     def _crop(self, utterance: Utterance, rng: np.random.Generator, tries: int = _CROPS) -> tuple[np.ndarray, float]:
@@ -144,21 +164,34 @@ class PairDataset(Dataset[Pair | Reject]):
         least, largest = self.pad_jitter
         return round(float(rng.uniform(least, largest)) * samples / self.frame_samples)
 
-    def _augmented(
-        self, augment: Augmentation | None, clean: np.ndarray, utterance: Utterance, rng: np.random.Generator
-    ) -> np.ndarray:
+    def _version(
+        self, augment: Augmentation | None, clean: np.ndarray, utterance: Utterance, key: Sequence[int | str]
+    ) -> _Version:
+        """Return one of the two waveforms; where it is made on the device, it is `clean` until then."""
         if augment is None:
-            return clean.copy()
+            return _Version(clean if self.on_device else clean.copy())
         where = f"'{utterance.id}' ({utterance.path})"
+        rng = derive_rng(*key)
+        parameters, fallbacks = None, 0
         try:
-            augmented = np.ascontiguousarray(augment(clean.copy(), rng), dtype=np.float32)
+            if isinstance(augment, DrawnAugmentation):
+                augment = augment.for_speaker(utterance.speaker)
+                parameters = augment.draw(rng, clean)
+                if self.on_device:
+                    return _Version(clean, parameters)
+                before = augment.fallbacks
+                wave = augment.apply(clean, parameters)
+                fallbacks = augment.fallbacks - before
+            else:
+                wave = augment(clean.copy(), rng)
+            wave = np.array(wave, dtype=np.float32, order="C")  # a copy: what changes nothing returns `clean` itself
         except Exception as error:
             raise DataError(f"{augment!r} failed on {where}: {error!r}") from error
-        if augmented.ndim != 1 or len(augmented) < FEWEST_SAMPLES:
+        if wave.ndim != 1 or len(wave) < FEWEST_SAMPLES:
             raise DataError(
-                f"{augment!r} made an array of shape {augmented.shape} of {where}; "
+                f"{augment!r} made an array of shape {wave.shape} of {where}; "
                 f"expected a waveform [T] of at least {FEWEST_SAMPLES} samples."
             )
-        if not np.isfinite(augmented).all():
+        if not np.isfinite(wave).all():
             raise DataError(f"{augment!r} made NaN or infinite samples of {where}.")
-        return augmented
+        return _Version(wave, parameters, fallbacks)

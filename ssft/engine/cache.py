@@ -15,9 +15,10 @@ from tqdm import tqdm
 from ssft.data import PairDataset, batches_by_length
 from ssft.data.pairs import Key
 from ssft.encoders import SplitEncoder
+from ssft.engine.device_augmentation import DeviceAugmentation
 from ssft.engine.workers import leave_signals_to_parent, reading
 from ssft.errors import RunError
-from ssft.types import Pair, Reject, Waves
+from ssft.types import Pair, PairBatch, Reject, Waves
 
 _BATCH_SECONDS = 60.0
 
@@ -34,14 +35,24 @@ class CachedPairs(Dataset[Pair | Reject]):
         encoder: whose bottom is used; the frames are kept on the CPU.
         keys: what the run will ask for, in all its epochs; anything else is encoded when it is asked for.
         workers: processes that decode and augment.
+        augment: makes the two waveforms, where that was left to the device.
 
     Raises:
         RunError: the frames would not fit into memory.
     """
 
-    def __init__(self, pairs: PairDataset, encoder: SplitEncoder, *, keys: Iterable[Key], workers: int = 0) -> None:
+    def __init__(
+        self,
+        pairs: PairDataset,
+        encoder: SplitEncoder,
+        *,
+        keys: Iterable[Key],
+        workers: int = 0,
+        augment: DeviceAugmentation | None = None,
+    ) -> None:
         self.pairs = pairs
         self.encoder = encoder
+        self.augment = augment
         self._kept: dict[Key, Pair | Reject] = {}
         self._originals: dict[int, Tensor] = {}
         needed = sorted({(pairs.epoch_of_draw(epoch), index) for epoch, index in keys})
@@ -95,6 +106,13 @@ class CachedPairs(Dataset[Pair | Reject]):
         self._kept.update((key, item) for key, item in zip(keys, items, strict=True) if isinstance(item, Reject))
         if not pairs:
             return
+        if self.augment is not None:
+            batch = self.augment(PairBatch.collate(list(pairs.values())).to(next(self.encoder.parameters()).device))
+            sides = zip(batch.original.items(), batch.augmented.items(), strict=True)
+            pairs = {
+                key: replace(pair, original=original, augmented=augmented)
+                for (key, pair), (original, augmented) in zip(pairs.items(), sides, strict=True)
+            }
         # A whole utterance is the same original in every variant; a crop or a noisy one is not.
         fresh: dict[Key | int, Tensor] = {}
         for key, pair in pairs.items():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ssft.encoders import SpanMask, SplitEncoder, make_reference
 from ssft.encoders.reference import ReferenceKind
 from ssft.encoders.selection import loss_layer_numbers
+from ssft.engine.device_augmentation import DeviceAugmentation
 from ssft.errors import RunError
 from ssft.randomness import derive_rng
 from ssft.types import Frames, LossOutput, Materializable, PairBatch, Waves
@@ -27,6 +28,7 @@ class CorrespondenceModel(nn.Module):
         reference: `frozen`, the encoder as it was, or `student`, the encoder as it is.
         loss_layers: layers whose outputs are compared, each by a head and a loss of its own; without any, the last.
         mask: hides frames from the student.
+        augment: makes the two waveforms, where that was left to the device.
         seed: of the weights that head and loss begin with.
 
     Attributes:
@@ -50,6 +52,7 @@ class CorrespondenceModel(nn.Module):
         reference: ReferenceKind = "frozen",
         loss_layers: Sequence[int] = (),
         mask: SpanMask | None = None,
+        augment: DeviceAugmentation | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -57,6 +60,7 @@ class CorrespondenceModel(nn.Module):
         base = encoder.encoder
         self.loss_layers = loss_layer_numbers(loss_layers, max(encoder.cut, 0) + 1, base.num_layers, base.source)
         self.mask = mask
+        self.augment = augment
         self.reference = make_reference(reference, encoder) if getattr(loss, "needs_reference", True) else None
         copies = len(self.loss_layers) - 1
         self.heads = nn.ModuleList([head, *(copy.deepcopy(head) for _ in range(copies))])
@@ -98,6 +102,8 @@ class CorrespondenceModel(nn.Module):
         With several loss layers the loss is the mean of theirs, and their logs end in `_layer_N`.
         """
         batch = batch.to(next(self.encoder.parameters()).device)
+        if self.augment is not None:
+            batch = self.augment(batch)
         outputs: list[LossOutput] = []
         for loss, (student, reference) in zip(self.losses, self.views(batch), strict=True):
             targets = (batch.targets,) if getattr(loss, "needs_targets", False) else ()

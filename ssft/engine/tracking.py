@@ -63,6 +63,7 @@ class Progress:
         self._began = self._line_at = time.monotonic()
         self._begun_at = done
         self._heard = 0.0
+        self._fallbacks = 0
         terminal = self.stream.isatty()
         self._bar = (
             tqdm(total=steps, initial=done, unit="step", file=self.stream, dynamic_ncols=True) if terminal else None
@@ -73,9 +74,10 @@ class Progress:
         """Seconds of original audio per second of time, since this process began."""
         return self._heard / max(time.monotonic() - self._began, 1e-9)
 
-    def advance(self, seconds: float, loss: float) -> None:
-        """Count one step that heard `seconds` of audio."""
+    def advance(self, seconds: float, loss: float, *, fallbacks: int = 0) -> None:
+        """Count one step that heard `seconds` of audio, and the augmentations in it that fell back to another."""
         self.done += 1
+        self._fallbacks += fallbacks
         self._heard += seconds
         self.hours += seconds / 3600
         text = f"loss {loss:.4f}, {self.hours:.2f} h of audio, {self.audio_per_second:.0f} s/s"
@@ -96,6 +98,8 @@ class Progress:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+        if self._fallbacks:
+            self.say(f"{self._fallbacks:,} augmentations fell back to a simpler one; metrics.jsonl says in which steps")
 
     def _left(self) -> str:
         per_step = (time.monotonic() - self._began) / (self.done - self._begun_at)

@@ -22,6 +22,7 @@ from ssft.encoders import Encoder, SpanMask, SplitEncoder
 from ssft.encoders.reference import ReferenceKind
 from ssft.engine.cache import CachedPairs
 from ssft.engine.checkpoint import Checkpoint, CheckpointFolder, refuse_existing_run
+from ssft.engine.device_augmentation import DeviceAugmentation
 from ssft.engine.identity import corpus_identity, labels_identity, refuse_changes
 from ssft.engine.interrupt import InterruptedRunError, InterruptFlag
 from ssft.engine.model import CorrespondenceModel
@@ -107,6 +108,7 @@ class CorrespondenceTrainer:
             reference=reference,
             loss_layers=loss_layers,
             mask=mask,
+            augment=self._device_augmentation() if not train.cache_variants else None,
             seed=derive_seed(train.seed, "weights"),
         )
         self._check()
@@ -137,6 +139,9 @@ class CorrespondenceTrainer:
                 "train.cache_variants keeps what the frozen bottom says, but here that is not the same in every epoch "
                 "(views.mask, encoder.frozen_dropout or encoder.train_also). Set train.cache_variants to 0."
             )
+
+    def _device_augmentation(self) -> DeviceAugmentation | None:
+        return DeviceAugmentation(self.pairs) if self.pairs.on_device else None
 
     def fit(self, folder: str | Path, *, resume: bool = False) -> TrainResult:
         """Train, writing metrics, rejects and checkpoints into `folder`.
@@ -183,7 +188,7 @@ class CorrespondenceTrainer:
                 state.step += 1
                 state.loss, heard = record["loss"], sum(batch.seconds for batch in group.micro_batches)
                 state.seconds += heard
-                progress.advance(heard, state.loss)
+                progress.advance(heard, state.loss, fallbacks=record.get("fallbacks", 0))
                 speed = {
                     "hours": round(state.seconds / 3600, 6),
                     "audio_per_second": round(progress.audio_per_second, 1),
@@ -234,7 +239,9 @@ class CorrespondenceTrainer:
         self.optimizer.zero_grad()
         self.model.after_step()
         means = {name: value / total for name, value in sums.items()}
-        return {**means, "grad_norm": norm, "pairs": sum(map(len, batches)), "lr": lr}
+        fallbacks = sum(batch.fallbacks for batch in batches)
+        counts = {"pairs": sum(map(len, batches)), **({"fallbacks": fallbacks} if fallbacks else {})}
+        return {**means, "grad_norm": norm, **counts, "lr": lr}
 
     def _loader(self, position: Position) -> tuple[DataLoader[Any], DurationBatchSampler]:
         sampler = DurationBatchSampler(self.pairs.seconds, batch_seconds=self.train.batch_seconds, seed=self.train.seed)
@@ -242,7 +249,8 @@ class CorrespondenceTrainer:
         workers = self.workers
         if self.train.cache_variants > 0:
             keys = chain.from_iterable(islice(sampler, self.train.steps))
-            dataset = CachedPairs(self.pairs, self.model.encoder, keys=keys, workers=workers)
+            augment = self._device_augmentation()
+            dataset = CachedPairs(self.pairs, self.model.encoder, keys=keys, workers=workers, augment=augment)
             workers = 0  # the cache lives in this process
         sampler.start = position
         loader: DataLoader[Any] = DataLoader(

@@ -171,7 +171,7 @@ class Broken:
     ("result", "says"),
     [
         (ZeroDivisionError("ouch"), r"Broken\(\) failed on 'UTT' \(.*\.wav\): ZeroDivisionError\('ouch'\)"),
-        (None, r"Broken\(\) made an array of shape \(1,\) of 'UTT'"),
+        (None, r"Broken\(\) made an array of shape \(\) of 'UTT'"),
         ("text", r"Broken\(\) failed on 'UTT'"),
         (np.full(500, np.nan), r"Broken\(\) made NaN or infinite samples of 'UTT'"),
         (np.zeros((2, 500)), r"Broken\(\) made an array of shape \(2, 500\) of 'UTT'"),
