@@ -10,21 +10,41 @@ from ssft.errors import EncoderError, closest
 
 @dataclass(frozen=True)
 class Family:
-    """How the transformer layers of a family want to be called.
+    """What a family's model does otherwise than HuBERT's.
 
     Args:
+        input: `waveform`, or `log_mel` for filter banks in place of a convolutional stem (w2v-BERT).
         mask: `attention` for layers that take transformers' bidirectional attention mask, `padding` for layers that
             take the [B, F] mask of real frames.
+        convolution_mask: layers take the mask of real frames beside (w2v-BERT).
         shared_position_bias: the first layer makes a position bias that all layers use (WavLM).
+        relative_positions: layers take what the encoder's `embed_positions` makes of their input's size.
+        final_norm: whether a norm follows the last layer: in configurations with `stable` layer norm, always, or never.
+        squeezed: layers run at a fraction of the frame rate, and the result is brought back to it (SEW).
+        padded_convolutions: parts, by the name of their class, whose convolutions see padding that was not zeroed.
     """
 
+    input: Literal["waveform", "log_mel"] = "waveform"
     mask: Literal["attention", "padding"] = "attention"
+    convolution_mask: bool = False
     shared_position_bias: bool = False
+    relative_positions: bool = False
+    final_norm: Literal["stable", "always", "never"] = "stable"
+    squeezed: bool = False
+    padded_convolutions: tuple[str, ...] = ()
 
 
 FAMILIES = {
+    "data2vec-audio": Family(final_norm="never", padded_convolutions=("Data2VecAudioPositionalConvLayer",)),
     "hubert": Family(),
+    "sew": Family(final_norm="never", squeezed=True),
+    "unispeech": Family(),
+    "unispeech-sat": Family(),
     "wav2vec2": Family(),
+    "wav2vec2-bert": Family(input="log_mel", convolution_mask=True, relative_positions=True, final_norm="never"),
+    "wav2vec2-conformer": Family(
+        relative_positions=True, final_norm="always", padded_convolutions=("Wav2Vec2ConformerConvolutionModule",)
+    ),
     "wavlm": Family(mask="padding", shared_position_bias=True),
 }
 """By `config.model_type`. A new family is an entry here and its name in the parity tests."""

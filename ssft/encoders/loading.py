@@ -148,7 +148,7 @@ def _load_extractor(where: str, config: Any, revision: str | None) -> Any:
         extractor = AutoFeatureExtractor.from_pretrained(where, revision=revision)
     except (OSError, ValueError):
         # Models with a layer norm in the stem were trained on normalised input, and take an attention mask.
-        layer_norm = config.feat_extract_norm == "layer"
+        layer_norm = getattr(config, "feat_extract_norm", "layer") == "layer"
         extractor = Wav2Vec2FeatureExtractor(do_normalize=layer_norm, return_attention_mask=layer_norm)
     if extractor.sampling_rate != SAMPLE_RATE:
         raise EncoderError(f"'{where}' works at {extractor.sampling_rate} Hz; only {SAMPLE_RATE} Hz is supported.")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,22 @@ from torch import Tensor, nn
 
 from ssft.encoders.families import family_of
 from ssft.encoders.loading import load_pretrained, without_bars
-from ssft.encoders.padding import MaskedGroupNorm
+from ssft.encoders.padding import hiding_padding, replace_convolutions
+from ssft.encoders.stem import make_stem
+from ssft.encoders.top import Entry, Top, final_module_name
 from ssft.errors import EncoderError
-from ssft.ops.masking import lengths_to_mask
 from ssft.types import SAMPLE_RATE, Frames, Waves
 
 
 class PretrainedEncoder(nn.Module):
     """A Hugging Face encoder with its input normalisation, in eval mode, safe to run on padded batches.
 
+    It runs in stages, stem, entry and layers, each of them the model's own modules. The whole is what transformers'
+    forward computes for a single utterance, exactly.
+
     Args:
-        model: a `HubertModel`, `WavLMModel` or `Wav2Vec2Model`. Its first group norm, if it has one, is replaced by one
-            that does not see padding; parameter names stay.
+        model: a model of one of the `FAMILIES`. Norms and convolutions that see padding are replaced by ones that do
+            not; parameter names stay.
         extractor: its feature extractor, which says whether waveforms are normalised.
         source: where it came from, for records and messages.
 
@@ -39,15 +42,19 @@ class PretrainedEncoder(nn.Module):
         torch.Size([1, 49, 192])
     """
 
+    _entry: Entry
+
     def __init__(self, model: Any, extractor: Any, *, source: str) -> None:
         super().__init__()
         self.family = family_of(model.config.model_type)
+        replace_convolutions(model, self.family.padded_convolutions)
         self.model = model.eval()
         self.extractor = extractor
         self.source = source
         self.num_layers: int = model.config.num_hidden_layers
         self.width: int = model.config.hidden_size
-        self._norm = _replace_group_norm(model)
+        self.stem = make_stem(model, extractor, self.family)
+        self.__dict__["_entry"] = Entry(model, self.family)  # past nn.Module: not a second owner of the parameters
 
     @staticmethod
     def load(source: str, *, revision: str | None = None) -> PretrainedEncoder:
@@ -62,26 +69,41 @@ class PretrainedEncoder(nn.Module):
     @property
     def min_samples(self) -> int:
         """The fewest samples that give one frame, 400 for the usual stem."""
-        samples = 1
-        for kernel, stride in zip(
-            reversed(self.model.config.conv_kernel), reversed(self.model.config.conv_stride), strict=True
-        ):
-            samples = (samples - 1) * stride + kernel
-        return samples
+        return self.stem.min_samples + (self._entry.squeeze - 1) * round(SAMPLE_RATE / self.stem.frame_rate)
 
     @property
     def frame_rate(self) -> float:
-        """Frames per second, 50 for a hop of 320 samples."""
-        hop: int = math.prod(self.model.config.conv_stride)
-        return SAMPLE_RATE / hop
+        """Frames per second of the last hidden state, 50 for a hop of 320 samples."""
+        return self.stem.frame_rate
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The transformer layers."""
+        layers: nn.ModuleList = self.model.encoder.layers
+        return layers
 
     def frame_lengths(self, lengths: Tensor) -> Tensor:
-        """Samples [B] to frames [B]."""
-        frames: Tensor = self.model._get_feat_extract_output_lengths(lengths).long()
-        return frames
+        """Samples [B] to frames [B] of the last hidden state."""
+        frames = self.stem.frame_lengths(lengths)
+        squeeze = self._entry.squeeze
+        return frames // squeeze * squeeze
 
-    def prepare(self, waves: Waves) -> tuple[Tensor, Tensor | None]:
-        """What the model is called with: normalised samples [B, T], and the mask [B, T], None where nothing is padded.
+    def top(self, cut: int, *, with_entry: bool = False) -> Top:
+        """What lies above layer `cut`, as modules; they are the encoder's own."""
+        name = final_module_name(self.model, self.family)
+        last: nn.Module | None = getattr(self.model.encoder, name) if name else None
+        return Top(nn.ModuleList(self.layers[cut:]), last, self._entry if with_entry else None)
+
+    def features(self, waves: Waves) -> Frames:
+        """What the stem says of waveforms: [B, F, C].
+
+        Raises:
+            EncoderError: an item is too short for one frame.
+        """
+        return self.stem(self.prepare(waves))
+
+    def prepare(self, waves: Waves) -> Waves:
+        """Waveforms as the stem takes them, normalised where the checkpoint wants it.
 
         Raises:
             EncoderError: an item is too short for one frame.
@@ -89,24 +111,31 @@ class PretrainedEncoder(nn.Module):
         shortest = int(waves.lengths.min())
         if shortest < self.min_samples:
             raise EncoderError(f"{shortest} samples are too few for one frame; the encoder needs {self.min_samples}.")
-        samples = waves.samples[:, : int(waves.lengths.max())]
-        mask = lengths_to_mask(waves.lengths, samples.shape[1])
-        if self.extractor.do_normalize:
-            samples = _normalize(samples, mask, waves.lengths)
-        return samples, None if bool(mask.all()) else mask.long()
+        return self.stem.prepare(waves)
 
-    @contextmanager
-    def padding_aware(self, lengths: Tensor) -> Iterator[None]:
-        """Within this context the model's group norm, if it has one, ignores what is behind `lengths` [B] samples."""
-        if self._norm is None or int(lengths.min()) == int(lengths.max()):
-            yield
-            return
-        config = self.model.config
-        self._norm.lengths = (lengths - config.conv_kernel[0]) // config.conv_stride[0] + 1
-        try:
-            yield
-        finally:
-            self._norm.lengths = None
+    def enter(self, features: Frames) -> Frames:
+        """The stem's features to the input of the first layer, [B, F, D]."""
+        entered: Frames = self._entry(features)
+        return entered
+
+    def run(self, layers: nn.ModuleList, frames: Frames, *, first: int = 1) -> Iterator[tuple[int, Frames]]:
+        """Run layers on their input [B, F, D]; give the number of each, counted from `first`, and its output."""
+        inputs = self._layer_inputs(frames, first)
+        size = frames.values.shape[1]
+        for number, layer in enumerate(layers, start=first):
+            with hiding_padding(layer, frames.lengths, size):
+                output = layer(frames.values, **inputs)
+            values = output[0] if isinstance(output, tuple) else output
+            if self.family.shared_position_bias:
+                inputs["position_bias"] = output[1]
+            frames = replace(frames, values=values)
+            yield number, frames
+
+    def through(self, layers: nn.ModuleList, frames: Frames) -> Frames:
+        """The output of the last of `layers`, the first of which is the encoder's first."""
+        for _, state in self.run(layers, frames):
+            frames = state
+        return frames
 
     def save(self, folder: Path) -> None:
         """Write config.json, model.safetensors and preprocessor_config.json, for `AutoModel.from_pretrained`."""
@@ -122,40 +151,45 @@ class PretrainedEncoder(nn.Module):
             digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
-    def call(self, waves: Waves, **options: Any) -> Any:
-        """Run the model on a batch, as transformers would but for the padding."""
-        samples, mask = self.prepare(waves)
-        with self.padding_aware(waves.lengths):
-            return self.model(samples, attention_mask=mask, **options)
-
     def forward(self, waves: Waves) -> Frames:
         """The last hidden state, [B, F, D]."""
-        return Frames(self.call(waves).last_hidden_state, self.frame_lengths(waves.lengths))
+        top = self.top(0)
+        return top.finish(self.through(top.layers, self.enter(self.features(waves))))
 
     @torch.no_grad()
     def hidden_states(self, waves: Waves) -> list[Frames]:
         """Input of the first layer, then the output of every layer: `num_layers + 1` times [B, F, D].
 
-        The last entry is the last hidden state, after the final norm that large models have.
+        The last entry is the last hidden state, after what follows the last layer: the final norm of large models.
         """
-        output = self.call(waves, output_hidden_states=True)
-        lengths = self.frame_lengths(waves.lengths)
-        return [Frames(values, lengths) for values in (*output.hidden_states[:-1], output.last_hidden_state)]
+        entered, top = self.enter(self.features(waves)), self.top(0)
+        states = [entered, *(frames for _, frames in self.run(top.layers, entered))]
+        return [*states[:-1], top.finish(states[-1])]
 
+    def _layer_inputs(self, frames: Frames, first: int) -> dict[str, Any]:
+        """What layers take beside their input."""
+        family, model = self.family, self.model
+        padding = None if bool(frames.mask.all()) else frames.mask
+        inputs: dict[str, Any] = {}
+        if family.mask == "padding":
+            inputs["attention_mask"] = padding
+        else:
+            from transformers.masking_utils import create_bidirectional_mask
 
-def _replace_group_norm(model: Any) -> MaskedGroupNorm | None:
-    first = model.feature_extractor.conv_layers[0]
-    norm = getattr(first, "layer_norm", None)
-    if not isinstance(norm, nn.GroupNorm):
-        return None
-    masked = norm if isinstance(norm, MaskedGroupNorm) else MaskedGroupNorm.replacing(norm)
-    first.layer_norm = masked
-    return masked
+            inputs["attention_mask"] = create_bidirectional_mask(
+                config=model.config, inputs_embeds=frames.values, attention_mask=padding
+            )
+        if family.convolution_mask:
+            inputs["conv_attention_mask"] = padding
+        if family.relative_positions:
+            embed = model.encoder.embed_positions
+            inputs["relative_position_embeddings"] = None if embed is None else embed(frames.values)
+        if family.shared_position_bias:
+            inputs["position_bias"] = None if first == 1 else self._position_bias(frames)
+        return inputs
 
-
-def _normalize(samples: Tensor, mask: Tensor, lengths: Tensor) -> Tensor:
-    """Zero mean and unit variance over the real samples of each item, as `Wav2Vec2FeatureExtractor` does it."""
-    count = lengths[:, None]
-    mean = (samples * mask).sum(1, keepdim=True) / count
-    centred = (samples - mean) * mask
-    return centred / torch.sqrt(centred.square().sum(1, keepdim=True) / count + 1e-7)
+    def _position_bias(self, frames: Frames) -> Tensor:
+        """The bias [B * heads, F, F] that the encoder's first layer would have handed up."""
+        batch, size, _ = frames.values.shape
+        bias: Tensor = self.model.encoder.layers[0].attention.compute_bias(size, size)
+        return bias.unsqueeze(0).repeat(batch, 1, 1, 1).view(-1, size, size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ssft.encoders import PretrainedEncoder
+from ssft.encoders.top import final_module_name
 
 _CARD = """---
 library_name: transformers
@@ -55,6 +56,9 @@ The licences of the base model and of the audio apply to this model. Nothing was
 """
 
 
+_LAST = {"layer_norm": "the final norm", "upsample": "the return to the full frame rate"}
+
+
 def model_card(
     encoder: PretrainedEncoder,
     *,
@@ -72,16 +76,15 @@ def model_card(
     """
     base, layers, settings = provenance["base"], provenance["trained_layers"], provenance["recipe"]
     config = encoder.model.config
+    last = final_module_name(encoder.model, encoder.family)
     total = f"`hidden_states[{encoder.num_layers}]`"
     norm_note = (
-        "; it is not the last of `hidden_states`, which lacks the final norm"
-        if config.do_stable_layer_norm
-        else f"; it equals {total}"
+        f"; it is not the last of `hidden_states`, which lacks {_LAST[last]}" if last else f"; it equals {total}"
     )
     padding_note = (
         "\nThe first convolution normalises over time, padding included, as in the base model: encode utterances\n"
         "one at a time, or in batches of equal length, to get the features that training saw.\n"
-        if config.feat_extract_norm == "group"
+        if getattr(config, "feat_extract_norm", None) == "group"
         else "\nIn padded batches pass the attention mask that the feature extractor returns.\n"
     )
     augmented = settings["views"]["augmented"] is not None

@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from random_encoders import LAYERS, VARIETIES, random_encoder, random_waves
+from random_encoders import LAYERS, VARIETIES, model_input, plain_model, random_encoder, random_waves
 
 from ssft.encoders import Encoder, PretrainedEncoder, SplitEncoder
 from ssft.encoders.padding import MaskedGroupNorm
@@ -41,20 +41,22 @@ def test_seam_is_exact_at_every_cut(family, norm, padding):
 def test_seam_is_transformers_own_forward(family, norm):
     """Against an untouched transformers model with the same weights: one utterance, so no padding is involved."""
     split = SplitEncoder(random_encoder(family, norm), 2).eval()
-    plain = type(split.encoder.model)(split.encoder.model.config).eval()
-    plain.load_state_dict(split.encoder.model.state_dict())
-    for name, parameter in split.encoder.model.named_parameters():
-        plain.get_parameter(name).requires_grad_(parameter.requires_grad)  # PyTorch picks kernels by it
+    encoder = split.encoder
     waves = random_waves(12000)
-    expected = plain(split.encoder.prepare(waves)[0]).last_hidden_state
-    assert float((split(waves).values - expected).abs().max()) == 0.0
+    expected = plain_model(encoder)(model_input(encoder, waves), output_hidden_states=True)
+    found = split(waves).values
+    assert float((found - expected.last_hidden_state[:, : found.shape[1]]).abs().max()) == 0.0
+    states = encoder.hidden_states(waves)
+    assert len(states) == len(expected.hidden_states) == LAYERS + 1
+    for state, other in zip(states[:-1], expected.hidden_states[:-1], strict=True):
+        assert float((state.values - other[:, : state.values.shape[1]]).abs().max()) == 0.0
 
 
 @pytest.mark.parametrize(("family", "norm"), VARIETIES)
 @torch.no_grad()
 def test_encoding_in_a_batch_equals_encoding_alone(family, norm):
     encoder = random_encoder(family, norm)
-    waves = random_waves(9000, 16000, 5000, 400)
+    waves = random_waves(9000, 16000, 5000, encoder.min_samples)
     together = encoder(waves).items()
     tolerance = 1e-5 if norm == "layer" else 1e-4
     for samples, length, frames in zip(waves.samples, waves.lengths.tolist(), together, strict=True):
@@ -69,8 +71,9 @@ def test_plain_group_norm_would_see_the_padding():
     encoder = random_encoder("hubert", "group")
     wave = random_waves(6000)
     padded = Waves.stack([wave.samples[0], random_waves(12000, seed=1).samples[0]])
-    samples, mask = encoder.prepare(padded)
-    naive = encoder.model(samples, attention_mask=mask).last_hidden_state[0, : encoder.frame_lengths(wave.lengths)[0]]
+    samples = encoder.prepare(padded).samples
+    naive = encoder.model(samples, attention_mask=padded.mask).last_hidden_state[0]
+    naive = naive[: encoder.frame_lengths(wave.lengths)[0]]
     assert float((naive - encoder(wave).values[0]).abs().max()) > 1e-2
 
 
@@ -92,9 +95,9 @@ def test_input_is_normalised_as_the_feature_extractor_does_it():
     encoder = random_encoder("hubert", "layer")
     items = [wave[:length].numpy() for wave, length in zip(*_parts(random_waves(3000, 5000)), strict=True)]
     expected = encoder.extractor(items, sampling_rate=16000, padding=True, return_tensors="pt")
-    samples, mask = encoder.prepare(Waves.stack([torch.from_numpy(item) for item in items]))
-    torch.testing.assert_close(samples, expected.input_values, atol=1e-5, rtol=0)
-    assert torch.equal(mask, expected.attention_mask.long())
+    prepared = encoder.prepare(Waves.stack([torch.from_numpy(item) for item in items]))
+    torch.testing.assert_close(prepared.samples, expected.input_values, atol=1e-5, rtol=0)
+    assert torch.equal(prepared.mask.long(), expected.attention_mask.long())
 
 
 def _parts(waves):
@@ -106,7 +109,9 @@ def test_only_the_chosen_layers_train_and_frozen_parts_stay_in_eval_mode(family,
     split = SplitEncoder(random_encoder(family, norm), [1, 3]).train()
     trained = {name for name, parameter in split.encoder.model.named_parameters() if parameter.requires_grad}
     assert trained == {
-        name for name, _ in split.encoder.model.named_parameters() if ".layers.0." in name or ".layers.2." in name
+        name
+        for name, _ in split.encoder.model.named_parameters()
+        if name.startswith(("encoder.layers.0.", "encoder.layers.2."))
     }
     training = {name for name, module in split.encoder.model.named_modules() if module.training}
     assert training
