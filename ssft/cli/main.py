@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssft import __version__
-from ssft.cli import check, demo, export, recipes, resume, train, units
+from ssft.cli import check, demo, export, listen, recipes, resume, train, units
 from ssft.cli.arguments import refuse, split_settings
 from ssft.errors import SsftError, closest
 
@@ -21,12 +21,13 @@ VERBS = {
     "demo": demo,
     "recipes": recipes,
     "check": check,
+    "listen": listen,
     "train": train,
     "resume": resume,
     "export": export,
     "units": units,
 }
-TAKE_SETTINGS = ("check", "train")
+TAKE_SETTINGS = ("check", "listen", "train")
 _SETTINGS = "Settings are given as --train.steps 50 or --train.steps=50."
 
 

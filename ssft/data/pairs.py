@@ -112,7 +112,7 @@ class PairDataset(Dataset[Pair | Reject]):
         utterance = self.utterances[index]
         draw = (self.seed, self.epoch_of_draw(epoch), utterance.id)
         try:
-            clean, offset = self._crop(utterance, derive_rng(*draw, "crop"))
+            clean, offset = self.recording(key)
         except AudioError as error:
             return Reject(utterance.id, utterance.path, error.reason, error.detail)
         seconds = len(clean) / SAMPLE_RATE
@@ -141,6 +141,16 @@ class PairDataset(Dataset[Pair | Reject]):
             drawn={side: version.drawn for side, version in versions.items() if version.drawn is not None},
             fallbacks=sum(version.fallbacks for version in versions.values()),
         )
+
+    def recording(self, key: Key) -> tuple[np.ndarray, float]:
+        """Return what both waveforms of a pair are made of, and where in the utterance it begins, in seconds.
+
+        Raises:
+            AudioError: it cannot be used.
+        """
+        epoch, index = key
+        utterance = self.utterances[index]
+        return self._crop(utterance, derive_rng(self.seed, self.epoch_of_draw(epoch), utterance.id, "crop"))
 
     def _crop(self, utterance: Utterance, rng: np.random.Generator, tries: int = _CROPS) -> tuple[np.ndarray, float]:
         """Return the part of an utterance that is used, and where in the utterance it begins, in seconds."""

@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "recipe_files": {"errors", "components"},
     **{part: BASE | {"components"} for part in PARTS},  # siblings never import each other
     "features": {"errors", "types", "data", "encoders"},
+    "report": BASE | {"components", "augment", "data"},
     "evaluation": BASE | {"features"},
     "analysis": BASE | {"features"},
     "units": BASE | {"features", "data", "encoders"},
@@ -41,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "export": BELOW_ENGINE | {"engine"},
     "recipe": BELOW_ENGINE | {"engine", "export", "overrides", "recipe_files", "views"},
     "runs": BELOW_CLI,
-    "cli": BELOW_CLI | {"analysis", "evaluation", "units"},
+    "cli": BELOW_CLI | {"analysis", "evaluation", "report", "units"},
 }
 
 

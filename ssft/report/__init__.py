@@ -1,0 +1,1 @@
+"""What a person can look at and listen to: pairs as training hears them."""
