@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssft.encoders import SpanMask, SplitEncoder, make_reference
+from ssft.encoders import FrozenReference, SpanMask, SplitEncoder, make_reference
 from ssft.encoders.reference import ReferenceKind
 from ssft.encoders.selection import loss_layer_numbers
+from ssft.engine.anchors import Anchor
 from ssft.engine.device_augmentation import DeviceAugmentation
 from ssft.errors import RunError
 from ssft.randomness import derive_rng
@@ -29,6 +30,7 @@ class CorrespondenceModel(nn.Module):
         loss_layers: layers whose outputs are compared, each by a head and a loss of its own; without any, the last.
         mask: hides frames from the student.
         augment: makes the two waveforms, where that was left to the device.
+        anchor: what is to keep the encoder's view of originals; asked for its penalty if it compares them.
         seed: of the weights that head and loss begin with.
 
     Attributes:
@@ -53,6 +55,7 @@ class CorrespondenceModel(nn.Module):
         loss_layers: Sequence[int] = (),
         mask: SpanMask | None = None,
         augment: DeviceAugmentation | None = None,
+        anchor: Anchor | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -62,6 +65,11 @@ class CorrespondenceModel(nn.Module):
         self.mask = mask
         self.augment = augment
         self.reference = make_reference(reference, encoder) if getattr(loss, "needs_reference", True) else None
+        self.anchor = anchor if anchor is not None and anchor.compares_original else None
+        self.unadapted = None
+        if self.anchor is not None:
+            is_frozen = isinstance(self.reference, FrozenReference)
+            self.unadapted = self.reference if is_frozen else FrozenReference(encoder)
         copies = len(self.loss_layers) - 1
         self.heads = nn.ModuleList([head, *(copy.deepcopy(head) for _ in range(copies))])
         self.losses = nn.ModuleList([loss, *(copy.deepcopy(loss) for _ in range(copies))])
@@ -76,10 +84,43 @@ class CorrespondenceModel(nn.Module):
 
     def views(self, batch: PairBatch) -> list[tuple[Frames, Frames]]:
         """What student and reference say about a batch, after the head: two times [B, F, D] for every loss layer."""
+        return self._views(batch, self._hidden(batch))
+
+    def forward(self, batch: PairBatch) -> dict[str, Any]:
+        """Return `loss` (the mean to minimise), `weight` (items in that mean) and `logs`.
+
+        With several loss layers the loss is the mean of theirs, and their logs end in `_layer_N`.
+        """
+        batch = batch.to(next(self.encoder.parameters()).device)
+        if self.augment is not None:
+            batch = self.augment(batch)
+        hidden = self._hidden(batch)
+        outputs: list[LossOutput] = []
+        for loss, (student, reference) in zip(self.losses, self._views(batch, hidden), strict=True):
+            targets = (batch.targets,) if getattr(loss, "needs_targets", False) else ()
+            outputs.append(loss(student, reference, *targets))
+        total, logs = outputs[0].loss, dict(outputs[0].logs)
+        if len(outputs) > 1:
+            total = torch.stack([output.loss for output in outputs]).mean()
+            logs = {
+                f"{name}_layer_{number}": value
+                for number, output in zip(self.loss_layers, outputs, strict=True)
+                for name, value in {"loss": float(output.loss.detach()), **output.logs}.items()
+            }
+        if self.anchor is not None and self.unadapted is not None:
+            originals = hidden.select(torch.arange(len(batch), device=hidden.values.device))
+            last = [self.encoder.encoder.num_layers]
+            (unadapted,) = self.unadapted(self.encoder, originals, last)
+            penalty = self.anchor.penalty(self.encoder.top(originals).after(batch.lead), unadapted.after(batch.lead))
+            total, logs["anchor"] = total + penalty, float(penalty.detach())
+        return {"loss": total, "weight": outputs[0].weight, "logs": logs}
+
+    def _hidden(self, batch: PairBatch) -> Frames:
+        """What the bottom says of originals and augmented, [2B, F, D]."""
         joined = batch.joined()
-        hidden = (
-            joined if isinstance(joined, Frames) else self.encoder.bottom(joined, self._hidden_frames(batch, joined))
-        )
+        return joined if isinstance(joined, Frames) else self.encoder.bottom(joined, self._masked(batch, joined))
+
+    def _views(self, batch: PairBatch, hidden: Frames) -> list[tuple[Frames, Frames]]:
         original = torch.arange(len(batch), device=hidden.values.device)
         augmented = original + len(batch)
         # Silence before an original has done its work once it is encoded.
@@ -95,28 +136,6 @@ class CorrespondenceModel(nn.Module):
             reference = self.reference(self.encoder, hidden.select(rows), self.loss_layers)
             reference = [state.after(torch.where(batch.swapped, none, batch.lead)) for state in reference]
         return [(head(a), head(b)) for head, a, b in zip(self.heads, student, reference, strict=True)]
-
-    def forward(self, batch: PairBatch) -> dict[str, Any]:
-        """Return `loss` (the mean to minimise), `weight` (items in that mean) and `logs`.
-
-        With several loss layers the loss is the mean of theirs, and their logs end in `_layer_N`.
-        """
-        batch = batch.to(next(self.encoder.parameters()).device)
-        if self.augment is not None:
-            batch = self.augment(batch)
-        outputs: list[LossOutput] = []
-        for loss, (student, reference) in zip(self.losses, self.views(batch), strict=True):
-            targets = (batch.targets,) if getattr(loss, "needs_targets", False) else ()
-            outputs.append(loss(student, reference, *targets))
-        if len(outputs) == 1:
-            return {"loss": outputs[0].loss, "weight": outputs[0].weight, "logs": outputs[0].logs}
-        logs = {
-            f"{name}_layer_{number}": value
-            for number, output in zip(self.loss_layers, outputs, strict=True)
-            for name, value in {"loss": float(output.loss.detach()), **output.logs}.items()
-        }
-        total = torch.stack([output.loss for output in outputs]).mean()
-        return {"loss": total, "weight": outputs[0].weight, "logs": logs}
 
     def after_step(self) -> None:
         """Let losses put their weights in order; call it after every step of the optimizer."""
@@ -146,7 +165,7 @@ class CorrespondenceModel(nn.Module):
         for name, tensor in own.items():
             tensor.copy_(state[name])
 
-    def _hidden_frames(self, batch: PairBatch, joined: Waves) -> Tensor | None:
+    def _masked(self, batch: PairBatch, joined: Waves) -> Tensor | None:
         """Which frames of originals and augmented [2B, F] the student may not hear."""
         if self.mask is None:
             return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +14,21 @@ from ssft.engine.settings import Train
 
 
 def make_optimizer(model: nn.Module, train: Train) -> AdamW:
-    """AdamW over what is trainable: the encoder's layers at `lr`, everything else (head, loss) at `head_lr`."""
-    groups: dict[float, list[nn.Parameter]] = {}
+    """AdamW over what is trainable: the encoder at `lr`, lower layers at less of it, everything else at `head_lr`.
+
+    What is trained of the encoder outside of its layers learns as the lowest trained layer does.
+    """
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    depths = layer_depths(trainable(model))
     for name, parameter in trainable(model).items():
-        in_encoder = name.startswith("encoder.")
-        lr = train.lr if in_encoder or train.head_lr is None else train.head_lr
-        groups.setdefault(lr, []).append(parameter)
+        in_encoder = name in depths
+        lr = train.lr * train.layer_decay ** depths[name] if in_encoder else train.head_lr or train.lr
+        groups.setdefault((in_encoder, lr), []).append(parameter)
     return AdamW(
-        [{"params": parameters, "lr": lr, "peak_lr": lr} for lr, parameters in groups.items()],
+        [
+            {"params": parameters, "lr": lr, "peak_lr": lr, "in_encoder": in_encoder}
+            for (in_encoder, lr), parameters in groups.items()
+        ],
         betas=train.betas,
         eps=train.eps,
         weight_decay=train.weight_decay,
@@ -29,6 +38,27 @@ def make_optimizer(model: nn.Module, train: Train) -> AdamW:
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return the parameters that training moves, by name."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def layer_depths(names: Iterable[str]) -> dict[str, int]:
+    """Say for each trained parameter of the encoder how many trained layers lie above its own."""
+    numbers: dict[str, int | None] = {}
+    for name in names:
+        if name.startswith("encoder."):
+            layer = re.search(r"\.encoder\.layers\.(\d+)\.", name)
+            numbers[name] = int(layer[1]) if layer else None
+    layers = sorted({number for number in numbers.values() if number is not None}, reverse=True)
+    depth = {number: place for place, number in enumerate(layers)}
+    return {name: len(layers) - 1 if number is None else depth[number] for name, number in numbers.items()}
+
+
+def asleep(model: nn.Module, step: int, train: Train) -> list[nn.Parameter]:
+    """Return the parameters of layers that do not learn yet in a step, by `train.unfreeze_steps`."""
+    awake = 1 + sum(step >= begin for begin in train.unfreeze_steps)
+    if awake > len(train.unfreeze_steps):
+        return []
+    parameters = trainable(model)
+    return [parameters[name] for name, depth in layer_depths(parameters).items() if depth >= awake]
 
 
 def lr_factor(step: int, train: Train) -> float:
@@ -51,10 +81,12 @@ def lr_factor(step: int, train: Train) -> float:
 
 
 def set_lr(optimizer: torch.optim.Optimizer, step: int, train: Train) -> float:
-    """Set the learning rate for a step; return that of the first group, the encoder's."""
+    """Set the learning rate for a step; return that of the encoder's highest layer, before an anchor lowers it."""
+    factor = lr_factor(step, train)
     for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * lr_factor(step, train)
-    return float(optimizer.param_groups[0]["lr"])
+        anchored = train.anchor.lr_factor(step) if train.anchor and group["in_encoder"] else 1.0
+        group["lr"] = group["peak_lr"] * factor * anchored
+    return train.lr * factor
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:

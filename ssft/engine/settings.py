@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from itertools import pairwise
+from typing import Any, Literal, get_args
 
+from ssft.components import build
+from ssft.engine.anchors import ANCHORS, Anchor
 from ssft.errors import RecipeError, closest
 
 Schedule = Literal["linear", "cosine", "constant"]
@@ -22,10 +26,14 @@ class Train:
         accumulate: micro-batches that a step is split into; changes memory, not the mean (dropout draws differ).
         lr: learning rate of the encoder's layers at the end of the warm-up.
         head_lr: learning rate of the head and of a loss with weights; `lr` if None.
+        layer_decay: each trained layer learns at the rate of the layer above it times this; 1 treats all alike.
+        unfreeze_steps: from which steps the second, third, ... trained layer from the top learns too, ascending, as in
+            [500, 1000] for three layers; without any, all learn from the first step on.
         warmup_steps: steps over which the learning rate rises linearly to its peak.
         schedule: what follows: `linear` or `cosine` towards 0, which would be reached one step after the last, or
             `constant`.
         clip_norm: gradients with a larger norm are scaled down to it.
+        anchor: what keeps the adapted encoder near its start: `L2SP`, `RecAdam` or `Distillation`; None is nothing.
         weight_decay: of AdamW.
         betas: of AdamW.
         eps: of AdamW.
@@ -42,9 +50,12 @@ class Train:
     accumulate: int = 1
     lr: float = 2e-5
     head_lr: float | None = None
+    layer_decay: float = 1.0
+    unfreeze_steps: Sequence[int] = ()
     warmup_steps: int = 0
     schedule: Schedule = "linear"
     clip_norm: float = 1.0
+    anchor: Anchor | None = None
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -70,6 +81,16 @@ class Train:
             if getattr(self, name) not in choices:
                 value = getattr(self, name)
                 raise RecipeError(f"train.{name}='{value}' is not known. {closest(value, choices)}")
+        if not 0 < self.layer_decay <= 1:
+            raise RecipeError(f"train.layer_decay={self.layer_decay} must lie above 0 and not above 1; 0.9 is usual.")
+        later = [0, *self.unfreeze_steps]
+        if any(not before < after for before, after in pairwise(later)) or later[-1] >= self.steps:
+            raise RecipeError(
+                f"train.unfreeze_steps={list(self.unfreeze_steps)} must rise, from 1 on, and stay below "
+                f"train.steps={self.steps}."
+            )
+        if self.anchor is not None and not isinstance(self.anchor, Anchor):
+            raise RecipeError(f"train.anchor: {self.anchor!r} is no anchor. Give one of {', '.join(ANCHORS)}, or null.")
         if self.head_lr is not None and not self.head_lr > 0:
             raise RecipeError(f"train.head_lr={self.head_lr} must be positive, or null for the encoder's.")
         if not all(0 <= beta < 1 for beta in self.betas):
@@ -79,3 +100,14 @@ class Train:
                 f"train.warmup_steps={self.warmup_steps} leaves nothing of train.steps={self.steps}. "
                 "Lower the one or raise the other."
             )
+
+    @staticmethod
+    def components(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings with components built of their descriptions.
+
+        Raises:
+            RecipeError: an unknown name or setting, or a value that does not fit.
+        """
+        if "anchor" not in settings:
+            return dict(settings)
+        return {**settings, "anchor": build(ANCHORS, settings["anchor"], where="train.anchor")}

@@ -17,20 +17,21 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ssft.data import Collate, DurationBatchSampler, PairDataset, Position, StepBatch
-from ssft.data.corpus import count_reasons, merge_rejects, write_rejects
 from ssft.encoders import Encoder, SpanMask, SplitEncoder
 from ssft.encoders.reference import ReferenceKind
+from ssft.engine.anchors import Anchor
 from ssft.engine.cache import CachedPairs
 from ssft.engine.checkpoint import Checkpoint, CheckpointFolder, refuse_existing_run
 from ssft.engine.device_augmentation import DeviceAugmentation
 from ssft.engine.identity import corpus_identity, labels_identity, refuse_changes
 from ssft.engine.interrupt import InterruptedRunError, InterruptFlag
 from ssft.engine.model import CorrespondenceModel
-from ssft.engine.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_lr, trainable
+from ssft.engine.optim import asleep, load_optimizer_tensors, make_optimizer, optimizer_tensors, set_lr, trainable
+from ssft.engine.reject_log import RejectLog
 from ssft.engine.settings import Train
 from ssft.engine.tracking import Metrics, Progress
 from ssft.engine.workers import leave_signals_to_parent, reading
-from ssft.errors import DataError, RecipeError, RunError
+from ssft.errors import RecipeError, RunError
 from ssft.randomness import derive_seed
 from ssft.types import SAMPLE_RATE, PairBatch, Reject
 
@@ -98,7 +99,7 @@ class CorrespondenceTrainer:
         self.pairs = pairs
         pairs.variants = train.cache_variants
         self.workers = workers
-        self.rejects = list(rejects)
+        self.known_rejects = rejects
         split = encoder.load() if isinstance(encoder, Encoder) else encoder
         pairs.frame_samples = round(SAMPLE_RATE / split.encoder.frame_rate)
         self.model = CorrespondenceModel(
@@ -109,6 +110,7 @@ class CorrespondenceTrainer:
             loss_layers=loss_layers,
             mask=mask,
             augment=self._device_augmentation() if not train.cache_variants else None,
+            anchor=train.anchor,
             seed=derive_seed(train.seed, "weights"),
         )
         self._check()
@@ -117,6 +119,8 @@ class CorrespondenceTrainer:
         if self.accelerator.num_processes > 1:
             raise RunError(f"{self.accelerator.num_processes} processes were started; training runs in one.")
         self.optimizer = make_optimizer(self.model, train)
+        if train.anchor is not None:
+            train.anchor.hold(trainable(self.model.encoder))
         self.identity = {
             "base": split.encoder.weights_hash(),
             "corpus": corpus_identity(pairs.utterances),
@@ -134,6 +138,11 @@ class CorrespondenceTrainer:
             if (classes := getattr(part, "classes", found)) < found:
                 raise RecipeError(f"{name} tells {classes} classes apart, but data.targets has {found}: set classes.")
         encoder = self.model.encoder
+        if len(self.train.unfreeze_steps) >= len(encoder.trainable_layers):
+            raise RecipeError(
+                f"train.unfreeze_steps={list(self.train.unfreeze_steps)} names {len(self.train.unfreeze_steps)} layers "
+                f"below the highest, but {len(encoder.trainable_layers)} layers train in all."
+            )
         if self.train.cache_variants and (self.model.mask or encoder.frozen_dropout or encoder.cut < 0):
             raise RecipeError(
                 "train.cache_variants keeps what the frozen bottom says, but here that is not the same in every epoch "
@@ -162,28 +171,26 @@ class CorrespondenceTrainer:
             refuse_existing_run(folder)
         self.accelerator.prepare(self.model, self.optimizer)
         state = self._restore(checkpoints) if resume else _State()
-        if resume:
-            self.rejects = merge_rejects(self.rejects, folder / "rejects.tsv")
-        write_rejects(self.rejects, folder / "rejects.tsv")
+        rejects = RejectLog(folder / "rejects.tsv", self.known_rejects, keep=resume)
         if state.step < self.train.steps:
-            self._train(state, folder, checkpoints)
+            self._train(state, folder, checkpoints, rejects)
         return TrainResult(folder, self.model.encoder, state.step, state.seconds / 3600, state.loss)
 
-    def _train(self, state: _State, folder: Path, checkpoints: CheckpointFolder) -> None:
+    def _train(self, state: _State, folder: Path, checkpoints: CheckpointFolder, rejects: RejectLog) -> None:
         """Make the remaining steps, writing down what happens."""
         loader, sampler = self._loader(state.position)
         metrics = Metrics(folder / "metrics.jsonl", resume_at=state.step)
         progress = Progress(self.train.steps, done=state.step, hours=state.seconds / 3600)
-        empty, saved = 0, state.step
+        saved = state.step
         with InterruptFlag() as interrupt, reading(loader) as batches:
             while state.step < self.train.steps and interrupt.received is None:
                 group: StepBatch = next(batches)
                 epoch, state.position = state.position.epoch, sampler.after(state.position)
-                self._note_rejects(group.rejects, folder, progress)
-                if not group.micro_batches:
-                    empty = self._count_empty(empty, len(sampler.epoch_batches(epoch)), folder)
+                rejects.note(group.rejects, progress.say)
+                is_empty, batches_of_epoch = not group.micro_batches, len(sampler.epoch_batches(epoch))
+                rejects.count_batch(is_empty=is_empty, batches_of_epoch=batches_of_epoch, utterances=len(self.pairs))
+                if is_empty:
                     continue
-                empty = 0
                 record = self._step(group.micro_batches, state.step)
                 state.step += 1
                 state.loss, heard = record["loss"], sum(batch.seconds for batch in group.micro_batches)
@@ -231,11 +238,18 @@ class CorrespondenceTrainer:
             if parameter.grad is None:
                 raise RunError(f"{name} is to be trained but got no gradient, so it would never change.")
             parameter.grad.div_(total)
+        for parameter in asleep(self.model, step, self.train):
+            parameter.grad = None
         norm = float(nn.utils.clip_grad_norm_(parameters.values(), self.train.clip_norm))
         if not math.isfinite(norm):
             names = ", ".join(name for batch in batches for name in batch.ids)
-            raise RunError(f"The gradient became {norm} in step {step + 1}, on {names}.")
+            where = [name for name, p in parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
+            first = f" (first in {where[0]})" if where else ""
+            raise RunError(f"The gradient became {norm}{first} in step {step + 1}, on {names}.")
+        anchor = self.train.anchor or Anchor()
+        anchor.before_step()
         self.optimizer.step()
+        anchor.after_step(step, lr)
         self.optimizer.zero_grad()
         self.model.after_step()
         means = {name: value / total for name, value in sums.items()}
@@ -261,24 +275,6 @@ class CorrespondenceTrainer:
             worker_init_fn=leave_signals_to_parent,
         )
         return loader, sampler
-
-    def _note_rejects(self, rejects: Sequence[Reject], folder: Path, progress: Progress) -> None:
-        known = {reject.id for reject in self.rejects}
-        new = [reject for reject in rejects if reject.id not in known]
-        if new:
-            self.rejects += new
-            write_rejects(self.rejects, folder / "rejects.tsv")
-            for reject in new:
-                progress.say(f"rejected {reject.path}: {reject.reason}, {reject.detail}")
-
-    def _count_empty(self, empty: int, batches: int, folder: Path) -> int:
-        """Count batches in a row of which nothing was left; a whole epoch of them is the end."""
-        if empty + 1 >= batches:
-            raise DataError(
-                f"None of the {len(self.pairs):,} utterances can be used ({count_reasons(self.rejects)}); "
-                f"see {folder / 'rejects.tsv'}."
-            )
-        return empty + 1
 
     def _checkpoint(self, state: _State) -> Checkpoint:
         place = {"step": state.step, "position": list(state.position), "seconds": state.seconds, "loss": state.loss}
