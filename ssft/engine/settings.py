@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, get_args
@@ -51,7 +51,7 @@ class Train:
     lr: float = 2e-5
     head_lr: float | None = None
     layer_decay: float = 1.0
-    unfreeze_steps: Sequence[int] = ()
+    unfreeze_steps: tuple[int, ...] = ()
     warmup_steps: int = 0
     schedule: Schedule = "linear"
     clip_norm: float = 1.0
