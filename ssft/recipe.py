@@ -13,7 +13,8 @@ from ssft.augment import AUGMENTATIONS
 from ssft.components import build, check_names, construct, describe, settings_of
 from ssft.conversion import convert
 from ssft.data import Data
-from ssft.encoders import MASKS, Encoder
+from ssft.encoders import MASKS, REFERENCES, Encoder
+from ssft.engine.anchors import ANCHORS
 from ssft.engine.settings import Train
 from ssft.errors import RecipeError, closest
 from ssft.heads import HEADS, Identity
@@ -73,7 +74,7 @@ class Recipe:
 
     def describe(self) -> dict[str, Any]:
         """Return the recipe as plain settings, from which `from_description` makes an equal one."""
-        tables = (AUGMENTATIONS, HEADS, LOSSES, MASKS)
+        tables = (ANCHORS, AUGMENTATIONS, HEADS, LOSSES, MASKS, REFERENCES)
         return {
             part.name: describe(getattr(self, part.name), tables, named=part.name not in SECTIONS)
             for part in fields(self)
@@ -94,8 +95,8 @@ class Recipe:
                 raise RecipeError(
                     f"{section}: {settings!r} is no group of settings. {section} has {', '.join(settings_of(cls))}."
                 )
-            if section == "views":
-                settings = Views.components(settings)
+            if components := getattr(cls, "components", None):  # sections that hold components build them first
+                settings = components(settings)
             parts[section] = construct(cls, settings, where=section)
         if "head" in parts:
             parts["head"] = build(HEADS, parts["head"], where="head")

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from ssft.augment import AUGMENTATIONS, PRESETS, Transform
 from ssft.components import build
 from ssft.encoders import MASKS, SpanMask
-from ssft.encoders.reference import ReferenceKind
+from ssft.encoders.reference import REFERENCES, MovingAverage, ReferenceKind
 from ssft.errors import RecipeError, closest
 from ssft.types import Augmentation
 
@@ -22,7 +22,8 @@ class Views:
 
     Args:
         augmented: makes the second waveform; None compares an utterance with itself.
-        reference: whose view the student's is compared with: `frozen`, the encoder as it was, or `student`, itself.
+        reference: whose view the student's is compared with: `frozen`, the encoder as it was, `student`, itself, or
+            `moving_average`, which follows the student slowly.
         swap: probability that the student gets the original and the reference the augmented waveform.
         original: changes the first waveform too, as where both views are noisy; None leaves it as it was recorded.
         loss_layers: layers whose output is a view, each with a head and a loss of its own; the last if none is named.
@@ -50,6 +51,9 @@ class Views:
                     f"views.{name}: {value!r} is not an augmentation. Give one, such as SpeedPerturb(), or several as "
                     "Compose([...])."
                 )
+        words = ("frozen", "student", *REFERENCES)
+        if self.reference not in words and not isinstance(self.reference, MovingAverage):
+            raise RecipeError(f"views.reference={self.reference!r} is not known. {closest(str(self.reference), words)}")
         if not 0 <= self.swap <= 1:
             raise RecipeError(f"views.swap={self.swap} is a probability; give a number from 0 to 1.")
         if self.mask is not None and not isinstance(self.mask, SpanMask):
@@ -94,6 +98,8 @@ class Views:
             "original": {**AUGMENTATIONS, **PRESETS},
             "mask": MASKS,
         }
+        if isinstance(settings.get("reference"), Mapping):
+            tables["reference"] = REFERENCES
         built = {
             name: build(table, settings[name], where=f"views.{name}")
             for name, table in tables.items()

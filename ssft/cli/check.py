@@ -54,9 +54,9 @@ def examine(recipe: Recipe) -> list[str]:
         if not is_remote(recipe.encoder):
             raise
         notes.append(f"{recipe.encoder.model} is not on this machine yet, so its layers were not checked")
-    if recipe.views.reference == "student" and getattr(recipe.loss, "lets_collapse", False):
+    if recipe.views.reference != "frozen" and getattr(recipe.loss, "lets_collapse", False):
         name = type(recipe.loss).__name__
-        notes.append(f"{name} alone lets all frames become equal where the student is its own reference")
+        notes.append(f"{name} alone lets all frames become equal where the reference follows the student")
     frames = 50 * recipe.train.batch_seconds / recipe.train.accumulate
     for loss in recipe.loss.modules():
         needed = loss.frames_needed() if isinstance(loss, SwappedPrediction) else 0

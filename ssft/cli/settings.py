@@ -14,6 +14,7 @@ from ssft.augment import AUGMENTATIONS, PRESETS
 from ssft.components import settings_of
 from ssft.conversion import shown
 from ssft.encoders import MASKS
+from ssft.engine.anchors import ANCHORS
 from ssft.heads import HEADS
 from ssft.losses import LOSSES
 from ssft.recipe import Recipe
@@ -22,6 +23,7 @@ TABLES: dict[str, Mapping[str, Any]] = {
     "views.augmented": {**AUGMENTATIONS, **PRESETS},
     "views.original": {**AUGMENTATIONS, **PRESETS},
     "views.mask": MASKS,
+    "train.anchor": ANCHORS,
     "head": HEADS,
     "loss": LOSSES,
 }

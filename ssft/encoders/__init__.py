@@ -4,14 +4,16 @@ from ssft.encoders.encoder import Encoder
 from ssft.encoders.families import FAMILIES
 from ssft.encoders.mask import MASKS, SpanMask
 from ssft.encoders.pretrained import PretrainedEncoder
-from ssft.encoders.reference import FrozenReference, StudentReference, make_reference
+from ssft.encoders.reference import REFERENCES, FrozenReference, MovingAverage, StudentReference, make_reference
 from ssft.encoders.split import SplitEncoder
 
 __all__ = [
     "FAMILIES",
     "MASKS",
+    "REFERENCES",
     "Encoder",
     "FrozenReference",
+    "MovingAverage",
     "PretrainedEncoder",
     "SpanMask",
     "SplitEncoder",

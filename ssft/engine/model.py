@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ssft.encoders import FrozenReference, SpanMask, SplitEncoder, make_reference
-from ssft.encoders.reference import ReferenceKind
+from ssft.encoders.reference import AveragedReference, ReferenceKind
 from ssft.encoders.selection import loss_layer_numbers
 from ssft.engine.anchors import Anchor
 from ssft.engine.device_augmentation import DeviceAugmentation
@@ -26,7 +26,7 @@ class CorrespondenceModel(nn.Module):
         encoder: the student.
         head: frames to frames; its weights, like a loss's, learn from both sides.
         loss: `loss(student, reference)`, or `loss(student, reference, targets)` if it says that it `needs_targets`.
-        reference: `frozen`, the encoder as it was, or `student`, the encoder as it is.
+        reference: `frozen`, the encoder as it was, `student`, the encoder as it is, or a `MovingAverage` of it.
         loss_layers: layers whose outputs are compared, each by a head and a loss of its own; without any, the last.
         mask: hides frames from the student.
         augment: makes the two waveforms, where that was left to the device.
@@ -68,7 +68,7 @@ class CorrespondenceModel(nn.Module):
         self.anchor = anchor if anchor is not None and anchor.compares_original else None
         self.unadapted = None
         if self.anchor is not None:
-            is_frozen = isinstance(self.reference, FrozenReference)
+            is_frozen = type(self.reference) is FrozenReference
             self.unadapted = self.reference if is_frozen else FrozenReference(encoder)
         copies = len(self.loss_layers) - 1
         self.heads = nn.ModuleList([head, *(copy.deepcopy(head) for _ in range(copies))])
@@ -138,18 +138,21 @@ class CorrespondenceModel(nn.Module):
         return [(head(a), head(b)) for head, a, b in zip(self.heads, student, reference, strict=True)]
 
     def after_step(self) -> None:
-        """Let losses put their weights in order; call it after every step of the optimizer."""
+        """Let losses put their weights in order, and a moving average follow; call it after every optimizer step."""
+        if isinstance(self.reference, AveragedReference):
+            self.reference.after_step(self.encoder)
         for loss in self.losses:
             after_step: Callable[[], None] | None = getattr(loss, "after_step", None)
             if after_step is not None:
                 after_step()
 
     def training_state(self) -> dict[str, Tensor]:
-        """Everything that training changes, by name: trained parameters, and buffers of heads and losses."""
+        """Everything that training changes, by name: trained parameters, buffers of heads and losses, averages."""
         trained = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
         parts = (("heads", self.heads), ("losses", self.losses))
         buffers = {f"{part}.{name}": buffer for part, module in parts for name, buffer in module.named_buffers()}
-        return {**trained, **buffers}
+        followed = self.reference.state(self.encoder) if isinstance(self.reference, AveragedReference) else {}
+        return {**trained, **buffers, **{f"reference.{name}": value for name, value in followed.items()}}
 
     @torch.no_grad()
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:

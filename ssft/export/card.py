@@ -104,7 +104,7 @@ def model_card(
         aim=", so that an utterance and an augmented version of it are encoded alike" * augmented,
         loss=_phrase(settings["loss"]),
         augmentation=_phrase(settings["views"]["augmented"]) if augmented else "none",
-        reference=settings["views"]["reference"],
+        reference=_phrase(settings["views"]["reference"]),
         utterances=provenance["data"]["utterances"],
         data_hours=provenance["data"]["hours"],
         heard_hours=provenance["heard_hours"],
