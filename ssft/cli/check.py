@@ -81,7 +81,7 @@ def is_remote(encoder: Encoder) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     owner, slash, name = encoder.model.partition("/")
-    if not slash or "/" in name or not name or owner in ("", ".", "..", "~") or Path(encoder.model).is_dir():
+    if not slash or "/" in name or not name or owner in ("", ".", "..", "~") or Path(encoder.model).exists():
         return False
     try:
         cached = try_to_load_from_cache(encoder.model, "config.json", revision=encoder.revision)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from ssft.cli.arguments import refuse
+from ssft.cli.arguments import add_data, device, load_corpus, number, positive, print_json, refuse, tell
 from ssft.errors import DataError, EncoderError, SsftError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ssft.data import Corpus
     from ssft.encoders import PretrainedEncoder
     from ssft.types import Utterance
 
@@ -28,17 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about = "find units in the frames of an encoder, by k-means"
     fit = actions.add_parser("fit", help=about, description=f"{about.capitalize()}.", allow_abbrev=False)
     fit.add_argument("model", metavar="MODEL", help="a Hub id, a folder (such as RUN/adapted), or tiny")
-    _add_data(fit)
+    add_data(fit)
     fit.add_argument(
         "--layer",
-        type=_number,
+        type=number,
         required=True,
         metavar="L",
         help="output of which layer, counted from 1 (HuBERT-base: 6 or 9 of 12; an adapted encoder: its last)",
     )
-    fit.add_argument(
-        "--clusters", type=_positive, required=True, metavar="K", help="how many units, often 100 to 2,000"
-    )
+    fit.add_argument("--clusters", type=positive, required=True, metavar="K", help="how many units, often 100 to 2,000")
     fit.add_argument(
         "--mean-removed",
         action="store_true",
@@ -47,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fit.add_argument(
         "--max-hours", type=_hours, default=10.0, metavar="H", help="of more audio, draw H hours (default: 10)"
     )
-    fit.add_argument("--seed", type=_number, default=0, metavar="S", help="of the drawing and of k-means (default: 0)")
+    fit.add_argument("--seed", type=number, default=0, metavar="S", help="of the drawing and of k-means (default: 0)")
     _add_output(fit, "units.safetensors")
 
     about = "label every frame of a corpus with its unit"
@@ -55,12 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     encode.add_argument(
         "units", type=Path, metavar="UNITS", help="what `ssft units fit` wrote, or the folder of a SPIN run"
     )
-    _add_data(encode)
+    add_data(encode)
     encode.add_argument(
-        "--pieces", type=_positive, metavar="N", help="join units that often follow each other, to about N labels"
+        "--pieces", type=positive, metavar="N", help="join units that often follow each other, to about N labels"
     )
     encode.add_argument(
-        "--codebook", type=_positive, metavar="K", help="of a run with several codebooks, that of K codes"
+        "--codebook", type=positive, metavar="K", help="of a run with several codebooks, that of K codes"
     )
     encode.add_argument("--model", metavar="MODEL", help="where the encoder is now, if its folder was moved")
     _add_output(encode, "targets.safetensors")
@@ -83,13 +79,13 @@ def fit(options: argparse.Namespace) -> None:
     encoder = PretrainedEncoder.load(options.model)
     # Asks nothing of the encoder but whether it has the layer, before time is spent on the audio.
     list(stream_features(encoder, [], layer=options.layer))
-    utterances = draw_utterances(_corpus(options, "header").utterances, hours=options.max_hours, seed=options.seed)
+    utterances = draw_utterances(load_corpus(options, "header").utterances, hours=options.max_hours, seed=options.seed)
     utterances = _readable(utterances)
     hours = sum(utterance.seconds for utterance in utterances) / 3600
-    _tell(options, f"fitting {options.clusters:,} units to {hours:.2f} h of audio, {len(utterances):,} utterances")
+    tell(options, f"fitting {options.clusters:,} units to {hours:.2f} h of audio, {len(utterances):,} utterances")
     folder = Path(options.model).expanduser()
     origin = Origin(
-        str(folder.resolve()) if folder.is_dir() else options.model,
+        str(folder.resolve()) if folder.exists() else options.model,
         layer=options.layer,
         revision=commit_of(options.model, None),
         weights=encoder.weights_hash(),
@@ -103,10 +99,8 @@ def fit(options: argparse.Namespace) -> None:
     )
     quantizer.save(options.out)
     command = ["ssft", "units", "encode", str(options.out), *_data_arguments(options), "--out", "targets.safetensors"]
-    _tell(
-        options, f"units: {options.out}: {quantizer.summary()}, from {frames:,} frames\n  next: {shlex.join(command)}"
-    )
-    _print_json(options, units=str(options.out), clusters=options.clusters, frames=frames, hours=hours)
+    tell(options, f"units: {options.out}: {quantizer.summary()}, from {frames:,} frames\n  next: {shlex.join(command)}")
+    print_json(options, units=str(options.out), clusters=options.clusters, frames=frames, hours=hours)
 
 
 def encode(options: argparse.Namespace) -> None:
@@ -132,9 +126,9 @@ def encode(options: argparse.Namespace) -> None:
             f"{encoder.source} is not the encoder that {options.units} was fitted to: its weights have changed. Fit "
             f"units to it anew with `ssft units fit {encoder.source}`, or name the right one with --model."
         )
-    corpus = _corpus(options, "audio")
-    _tell(options, f"audio: {corpus.summary()}")
-    codes = quantizer.to(_device()).encode(_stream(encoder, corpus.utterances, origin.layer))
+    corpus = load_corpus(options, "audio")
+    tell(options, f"audio: {corpus.summary()}")
+    codes = quantizer.to(device()).encode(_stream(encoder, corpus.utterances, origin.layer))
     classes, source = len(quantizer.centroids), quantizer.summary()
     if options.pieces:
         pieces = acoustic_pieces(codes, vocabulary=options.pieces)
@@ -145,13 +139,13 @@ def encode(options: argparse.Namespace) -> None:
     used, frames = len(np.unique(targets.flat)), len(targets.flat)
     command = ["ssft", "train", "RECIPE", *_data_arguments(options, training=True)]
     command += ["--data.targets", str(options.out)]
-    _tell(
+    tell(
         options,
         f"labels: {options.out}: {len(targets):,} utterances, {frames:,} frames, {used:,} of {classes:,} classes "
         f"occur ({source})\n  next: {shlex.join(command)}\n  RECIPE's loss needs classes={classes} or more",
     )
     facts: dict[str, Any] = {"classes": classes, "classes_used": used, "frames": frames, "utterances": len(targets)}
-    _print_json(options, targets=str(options.out), **facts, rejected=len(corpus.rejects), source=source)
+    print_json(options, targets=str(options.out), **facts, rejected=len(corpus.rejects), source=source)
 
 
 class _ActionParser(argparse.ArgumentParser):
@@ -164,25 +158,9 @@ class _ActionParser(argparse.ArgumentParser):
         return options, strays
 
 
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data", required=True, metavar="DIR", help="a folder or manifest, or demo, the bundled speech"
-    )
-    parser.add_argument("--split", metavar="NAME", help="of a manifest, only the rows of this split")
-    parser.add_argument("--allow-outside", action="store_true", help="let a manifest name files outside its own folder")
-
-
 def _add_output(parser: argparse.ArgumentParser, example: str) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=f"what to write, e.g. {example}")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-
-
-def _corpus(options: argparse.Namespace, verify: Literal["audio", "header"]) -> Corpus:
-    """The audio, under the ids that training will know it by."""
-    from ssft.data import Data
-
-    root = Data(root=options.data, split=options.split, allow_outside=options.allow_outside, verify=verify)
-    return root.load()
 
 
 def _readable(utterances: Sequence[Utterance]) -> list[Utterance]:
@@ -205,13 +183,7 @@ def _stream(
     from ssft.units import windows
 
     parts = [part for utterance in utterances for part in windows(utterance)]
-    return stream_features(encoder.to(_device()), parts, layer=layer, progress="encoding")
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return stream_features(encoder.to(device()), parts, layer=layer, progress="encoding")
 
 
 def _refuse_encoder_folder(path: Path) -> None:
@@ -239,30 +211,6 @@ def _data_arguments(options: argparse.Namespace, *, training: bool = False) -> l
     given = [root, options.data]
     given += [split, options.split] if options.split else []
     return given + (outside if options.allow_outside else [])
-
-
-def _tell(options: argparse.Namespace, text: str) -> None:
-    if not options.json:
-        print(text)
-
-
-def _print_json(options: argparse.Namespace, **facts: Any) -> None:
-    if options.json:
-        print(json.dumps(facts))
-
-
-def _number(text: str) -> int:
-    return _at_least(0, text)
-
-
-def _positive(text: str) -> int:
-    return _at_least(1, text)
-
-
-def _at_least(least: int, text: str) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of {least} or more")
-    return int(text)
 
 
 def _hours(text: str) -> float:

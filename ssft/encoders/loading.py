@@ -10,21 +10,27 @@ from typing import Any
 
 import torch
 
+from ssft.encoders.fairseq import OfficialCheckpoint
 from ssft.encoders.families import family_of
 from ssft.errors import EncoderError
 from ssft.types import SAMPLE_RATE
 
+_FILES = (".pt", ".pth", ".ckpt")
+
 
 def load_pretrained(source: str, *, revision: str | None = None) -> tuple[Any, Any]:
-    """Return the model, in float32, and the feature extractor of a Hub id, a folder, or `tiny`.
+    """Return the model, in float32, and the feature extractor of a Hub id, a folder, an official `.pt` file, or `tiny`.
 
     Raises:
         EncoderError: not found, not an encoder of a known family, unreadable, or weights missing from the checkpoint.
     """
+    where = locate(source)
+    if Path(where).is_file():
+        import_transformers()
+        return OfficialCheckpoint.read(Path(where)).load()
     config = load_config(source, revision=revision)
     from transformers import AutoModel
 
-    where = locate(source)
     try:
         # A checkpoint may lack the embedding that pre-training puts in masked places; a fixed seed keeps even that
         # unused tensor the same in every export.
@@ -35,7 +41,10 @@ def load_pretrained(source: str, *, revision: str | None = None) -> tuple[Any, A
             )
     except Exception as error:  # whatever a damaged file, a wrong one or an unsafe one makes its reader raise
         problem = str(error).strip().split("\n", 1)[0]
-        raise EncoderError(f"Cannot load the weights of '{source}': {type(error).__name__}: {problem}") from error
+        raise EncoderError(
+            f"Cannot load the weights of '{source}': {type(error).__name__}: {problem} The file is damaged, or holds "
+            "more than tensors, which is never run; get it again from its publisher, best as safetensors."
+        ) from error
     missing = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
     if missing:
         raise EncoderError(
@@ -78,7 +87,7 @@ def import_transformers() -> None:
 
 
 def locate(source: str) -> str:
-    """Return what transformers shall load: the folder of the embedded encoder for `tiny`, else the source itself.
+    """Return what shall be loaded: the folder of the embedded encoder for `tiny`, else the source itself.
 
     Raises:
         EncoderError: a folder without a config.json, or a path that does not exist.
@@ -90,9 +99,12 @@ def locate(source: str) -> str:
         if not (path / "config.json").is_file():
             raise EncoderError(f"{path} holds no config.json; pass a folder that save_pretrained wrote.")
         return str(path)
-    if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
+    if path.is_file():
+        return str(path)
+    if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1 or path.suffix in _FILES:
         raise EncoderError(
-            f"{path} does not exist. Pass a folder, a Hub id such as facebook/hubert-base-ls960, or tiny."
+            f"{path} does not exist. Pass a folder, an official .pt file, a Hub id such as facebook/hubert-base-ls960, "
+            "or tiny."
         )
     return source
 
@@ -106,8 +118,11 @@ def load_config(source: str, *, revision: str | None = None, local_files_only: b
     import_transformers()
     from transformers import AutoConfig
 
+    where = locate(source)
+    if Path(where).is_file():
+        return OfficialCheckpoint.read(Path(where)).config()
     try:
-        config = AutoConfig.from_pretrained(locate(source), revision=revision, local_files_only=local_files_only)
+        config = AutoConfig.from_pretrained(where, revision=revision, local_files_only=local_files_only)
     except Exception as error:  # whatever a config.json makes transformers raise
         first = str(error).strip().splitlines()[0]
         raise EncoderError(
@@ -132,10 +147,10 @@ def weightless_model(config: Any) -> Any:
 
 
 def commit_of(source: str, revision: str | None) -> str | None:
-    """Return the commit of a Hub repository whose configuration has been loaded; None for a folder and `tiny`."""
+    """Return the commit of a Hub repository whose configuration has been loaded; None for what is on this machine."""
     from huggingface_hub import try_to_load_from_cache
 
-    if source == "tiny" or Path(source).expanduser().is_dir():
+    if source == "tiny" or Path(source).expanduser().exists():
         return None
     cached = try_to_load_from_cache(source, "config.json", revision=revision)
     return Path(cached).parent.name if isinstance(cached, str) else None
