@@ -1,6 +1,7 @@
 """What an adapted encoder should become blind to."""
 
 from ssft.augment.base import Transform
+from ssft.augment.audiomentations import Audiomentations
 from ssft.augment.bandwidth import Bandwidth
 from ssft.augment.codec import Codec
 from ssft.augment.compose import Compose, Maybe, OneOf
@@ -16,6 +17,7 @@ from ssft.augment.time_mask import TimeMask
 
 AUGMENTATIONS = {
     "add_noise": AddNoise,
+    "audiomentations": Audiomentations,
     "bandwidth": Bandwidth,
     "codec": Codec,
     "compose": Compose,
@@ -34,6 +36,7 @@ __all__ = [
     "AUGMENTATIONS",
     "PRESETS",
     "AddNoise",
+    "Audiomentations",
     "Bandwidth",
     "Codec",
     "Compose",

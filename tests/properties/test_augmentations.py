@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from ssft.augment import (
     AUGMENTATIONS,
     AddNoise,
+    Audiomentations,
     Bandwidth,
     Codec,
     Compose,
@@ -49,6 +50,7 @@ class Example(NamedTuple):
 # One example of every entry of AUGMENTATIONS, with settings that are not the defaults. A new entry needs a line here.
 EXAMPLES = {
     "add_noise": Example(lambda: AddNoise("pink", min_snr_db=0.0, max_snr_db=10.0, probability=0.9), 1e-6),
+    "audiomentations": Example(lambda: Audiomentations("TanhDistortion", {"min_distortion": 0.05, "p": 0.8})),
     "bandwidth": Example(lambda: Bandwidth(min_hz=1500.0, max_hz=5000.0, high_pass_hz=200.0), 1e-6),
     "codec": Example(lambda: Codec(("telephone", "gsm", "mp3", "opus", "vorbis"), min_kbps=8.0, max_kbps=32.0)),
     "compose": Example(lambda: Compose([SpeedPerturb((0.9, 1.1)), OneOf([PitchShift(2), PitchShift(-3)])]), 3e-3),

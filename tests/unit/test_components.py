@@ -31,6 +31,7 @@ NEEDED: dict[str, dict[str, Any]] = {
         "weights": {"apart": 0.5},
     },
     "compose": {"steps": [{"name": "speed_perturb", "factors": [0.9, 1.0]}, {"name": "pitch_shift"}]},
+    "audiomentations": {"transform": "TanhDistortion"},
     "maybe": {"augmentation": {"name": "gain", "max_gain_db": 3.0}},
     "one_of": {"choices": [{"name": "pitch_shift", "semitones": 3.0}, {"name": "pitch_shift", "semitones": -3.0}]},
 }
