@@ -13,7 +13,7 @@ from ssft.augment import AUGMENTATIONS
 from ssft.components import build, check_names, construct, describe, settings_of
 from ssft.conversion import convert
 from ssft.data import Data
-from ssft.encoders import MASKS, REFERENCES, Encoder
+from ssft.encoders import ADAPTERS, MASKS, REFERENCES, Encoder
 from ssft.engine.anchors import ANCHORS
 from ssft.engine.settings import Train
 from ssft.errors import RecipeError, closest
@@ -74,7 +74,7 @@ class Recipe:
 
     def describe(self) -> dict[str, Any]:
         """Return the recipe as plain settings, from which `from_description` makes an equal one."""
-        tables = (ANCHORS, AUGMENTATIONS, HEADS, LOSSES, MASKS, REFERENCES)
+        tables = (ADAPTERS, ANCHORS, AUGMENTATIONS, HEADS, LOSSES, MASKS, REFERENCES)
         return {
             part.name: describe(getattr(self, part.name), tables, named=part.name not in SECTIONS)
             for part in fields(self)

@@ -93,14 +93,19 @@ def pairs_of(recipe: Recipe, corpus: Corpus, *, on_device: bool = False) -> Pair
     )
 
 
-def export(folder: Path, to: Path | None = None) -> Path:
+def export(folder: Path, to: Path | None = None, *, adapter_only: bool = False) -> Path:
     """Write the newest checkpoint of a run as a Hugging Face folder, `RUN/adapted` unless told otherwise.
 
     If the run folder holds a results.md, the model card quotes it.
 
+    Args:
+        folder: the run.
+        to: where to.
+        adapter_only: write the adapter alone, to `RUN/adapter` unless told otherwise.
+
     Raises:
-        RunError: no run, no checkpoint, a recipe or base weights that are not what they were, or a target that is
-            something else.
+        RunError: no run, no checkpoint, a recipe or base weights that are not what they were, a target that is
+            something else, or no adapter, or more than it, was trained and it is to be written alone.
     """
     recipe = recorded_recipe(folder)
     checkpoint, warnings = CheckpointFolder(folder / "checkpoints").load()
@@ -114,8 +119,9 @@ def export(folder: Path, to: Path | None = None) -> Path:
     encoder, text = model.encoder.encoder, recipe.to_yaml()
     results = folder / "results.md"
     measured = results.read_text(encoding="utf-8") if results.is_file() else ""
-    card = model_card(encoder, recipe=text, provenance=facts, results=measured)
-    return export_encoder(encoder, to or folder / "adapted", card=card, recipe=text, provenance=facts)
+    card = model_card(encoder, recipe=text, provenance=facts, results=measured, adapter_only=adapter_only)
+    to = to or folder / ("adapter" if adapter_only else "adapted")
+    return export_encoder(encoder, to, card=card, recipe=text, provenance=facts, adapter_only=adapter_only)
 
 
 def holds_run(folder: Path) -> bool:

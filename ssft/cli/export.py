@@ -10,10 +10,15 @@ from ssft.cli.train import finish
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="the run folder")
-    parser.add_argument("--to", type=Path, metavar="DIR", help="where to (default: RUN/adapted)")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="where to (default: RUN/adapted, or RUN/adapter)")
+    parser.add_argument("--adapter", action="store_true", help="only the adapter, to be put on the base with peft")
 
 
 def run(options: argparse.Namespace) -> None:
     from ssft.runs import export
 
-    finish(export(options.run, options.to))
+    folder = export(options.run, options.to, adapter_only=options.adapter)
+    if options.adapter:
+        print(f"adapter: {folder}\n  its README.md says how to put it on its base")
+    else:
+        finish(folder)

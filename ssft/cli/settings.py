@@ -13,7 +13,7 @@ from typing import Any
 from ssft.augment import AUGMENTATIONS, PRESETS
 from ssft.components import settings_of
 from ssft.conversion import shown
-from ssft.encoders import MASKS
+from ssft.encoders import ADAPTERS, MASKS
 from ssft.engine.anchors import ANCHORS
 from ssft.heads import HEADS
 from ssft.losses import LOSSES
@@ -22,6 +22,7 @@ from ssft.recipe import Recipe
 TABLES: dict[str, Mapping[str, Any]] = {
     "views.augmented": {**AUGMENTATIONS, **PRESETS},
     "views.original": {**AUGMENTATIONS, **PRESETS},
+    "encoder.adapter": ADAPTERS,
     "views.mask": MASKS,
     "train.anchor": ANCHORS,
     "head": HEADS,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from ssft.components import build
 from ssft.encoders.loading import commit_of, load_config, weightless_model
+from ssft.encoders.lora import ADAPTERS, Lora
 from ssft.encoders.pretrained import PretrainedEncoder
 from ssft.encoders.selection import layer_numbers, loss_layer_numbers, parameter_names
 from ssft.encoders.split import SplitEncoder
@@ -24,6 +27,12 @@ class Encoder:
             `feature_projection.layer_norm` or `feature_extractor.*`. Parts below the layers cost gradients through all
             of them.
         frozen_dropout: let the dropout of frozen layers live while training, as published code does; off by default.
+        adapter: trained in these layers in place of their own weights; None trains the weights.
+        reset_layers: how many layers from the top begin with random weights (Vielzeuf 2024; SPIN's `randomize_layers`).
+            A frozen reference is the encoder as it was before.
+        checkpoint_layers: compute trained layers a second time in the backward pass in place of keeping what they
+            computed: less memory, more time.
+        compile_bottom: compile the frozen layers with `torch.compile`. Pays on a GPU, after a minute.
 
     Example:
         >>> Encoder("tiny", trainable_layers=2).load().trainable_layers
@@ -36,6 +45,10 @@ class Encoder:
     revision: str | None = None
     train_also: Sequence[str] = ()
     frozen_dropout: bool = False
+    adapter: Lora | None = None
+    reset_layers: int = 0
+    checkpoint_layers: bool = False
+    compile_bottom: bool = False
 
     def __post_init__(self) -> None:
         counted = self.trainable_layers if isinstance(self.trainable_layers, int) else len(self.trainable_layers)
@@ -43,6 +56,22 @@ class Encoder:
             raise RecipeError(
                 f"encoder.trainable_layers={self.trainable_layers!r} trains nothing; give at least one layer."
             )
+        if self.reset_layers < 0:
+            raise RecipeError(
+                f"encoder.reset_layers={self.reset_layers}: give how many layers from the top, 0 for none."
+            )
+        if self.adapter is not None and not isinstance(self.adapter, Lora):
+            raise RecipeError(f"encoder.adapter: {self.adapter!r} is no adapter. Give Lora(), or null for none.")
+
+    @staticmethod
+    def components(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings with the adapter built of its description.
+
+        Raises:
+            RecipeError: an unknown name or setting, or a value that does not fit.
+        """
+        adapter = build(ADAPTERS, settings.get("adapter"), where="encoder.adapter")
+        return {**settings, "adapter": adapter}
 
     def check(self, *, loss_layers: Sequence[int] = (), local_files_only: bool = False) -> tuple[int, ...]:
         """Return the numbers of the layers to train, reading nothing but the configuration.
@@ -53,12 +82,16 @@ class Encoder:
 
         Raises:
             EncoderError: the checkpoint is not found or of an unknown family.
-            RecipeError: it has no such layers or parts, or a loss would compare a layer that is not trained.
+            RecipeError: it has no such layers or parts, the adapter does not fit them, or a loss would compare a layer
+                that is not trained.
         """
         config = load_config(self.model, revision=self.revision, local_files_only=local_files_only)
-        if self.train_also:
-            parameter_names(weightless_model(config), self.train_also, self.model)
         layers = layer_numbers(self.trainable_layers, config.num_hidden_layers, self.model)
+        if self.train_also or self.adapter is not None:
+            weightless = weightless_model(config)
+            names = parameter_names(weightless, self.train_also, self.model)
+            if self.adapter is not None:
+                self.adapter.modules(weightless, layers, self.model, trained=names)
         lowest = 1 if self.train_also else layers[0]
         loss_layer_numbers(loss_layers, lowest, config.num_hidden_layers, self.model)
         return layers
@@ -80,4 +113,8 @@ class Encoder:
             self.trainable_layers,
             train_also=self.train_also,
             frozen_dropout=self.frozen_dropout,
+            adapter=self.adapter,
+            reset_layers=self.reset_layers,
+            checkpoint_layers=self.checkpoint_layers,
+            compile_bottom=self.compile_bottom,
         )

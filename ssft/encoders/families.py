@@ -22,6 +22,8 @@ class Family:
         final_norm: whether a norm follows the last layer: in configurations with `stable` layer norm, always, or never.
         squeezed: layers run at a fraction of the frame rate, and the result is brought back to it (SEW).
         padded_convolutions: parts, by the name of their class, whose convolutions see padding that was not zeroed.
+        projections: the linear modules of a layer that adapters go around: attention, then feed-forward.
+        unused_projections: attention reads the weights of its projections and never calls them (WavLM).
     """
 
     input: Literal["waveform", "log_mel"] = "waveform"
@@ -32,7 +34,11 @@ class Family:
     final_norm: Literal["stable", "always", "never"] = "stable"
     squeezed: bool = False
     padded_convolutions: tuple[str, ...] = ()
+    projections: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense")
+    unused_projections: bool = False
 
+
+_CONFORMER = ("linear_q", "linear_k", "linear_v", "linear_out", "intermediate_dense", "output_dense")
 
 FAMILIES = {
     "data2vec-audio": Family(final_norm="never", padded_convolutions=("Data2VecAudioPositionalConvLayer",)),
@@ -41,11 +47,20 @@ FAMILIES = {
     "unispeech": Family(),
     "unispeech-sat": Family(),
     "wav2vec2": Family(),
-    "wav2vec2-bert": Family(input="log_mel", convolution_mask=True, relative_positions=True, final_norm="never"),
-    "wav2vec2-conformer": Family(
-        relative_positions=True, final_norm="always", padded_convolutions=("Wav2Vec2ConformerConvolutionModule",)
+    "wav2vec2-bert": Family(
+        input="log_mel",
+        convolution_mask=True,
+        relative_positions=True,
+        final_norm="never",
+        projections=_CONFORMER,
     ),
-    "wavlm": Family(mask="padding", shared_position_bias=True),
+    "wav2vec2-conformer": Family(
+        relative_positions=True,
+        final_norm="always",
+        padded_convolutions=("Wav2Vec2ConformerConvolutionModule",),
+        projections=_CONFORMER,
+    ),
+    "wavlm": Family(mask="padding", shared_position_bias=True, unused_projections=True),
 }
 """By `config.model_type`. A new family is an entry here and its name in the parity tests."""
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from ssft.encoders.families import family_of
 from ssft.encoders.loading import load_pretrained, without_bars
+from ssft.encoders.lora import base_weights
 from ssft.encoders.padding import hiding_padding, replace_convolutions
 from ssft.encoders.stem import make_stem
 from ssft.encoders.top import Entry, Top, final_module_name
@@ -36,6 +38,9 @@ class PretrainedEncoder(nn.Module):
         num_layers: transformer layers.
         width: D of its frames.
 
+    Raises:
+        EncoderError: the model's weights are in half precision.
+
     Example:
         >>> encoder = PretrainedEncoder.load("tiny")
         >>> encoder.hidden_states(Waves.stack([torch.randn(16000)]))[6].values.shape
@@ -47,6 +52,7 @@ class PretrainedEncoder(nn.Module):
     def __init__(self, model: Any, extractor: Any, *, source: str) -> None:
         super().__init__()
         self.family = family_of(model.config.model_type)
+        _refuse_half_precision(model, source)
         replace_convolutions(model, self.family.padded_convolutions)
         self.model = model.eval()
         self.extractor = extractor
@@ -118,13 +124,27 @@ class PretrainedEncoder(nn.Module):
         entered: Frames = self._entry(features)
         return entered
 
-    def run(self, layers: nn.ModuleList, frames: Frames, *, first: int = 1) -> Iterator[tuple[int, Frames]]:
-        """Run layers on their input [B, F, D]; give the number of each, counted from `first`, and its output."""
+    def run(
+        self, layers: nn.ModuleList, frames: Frames, *, first: int = 1, checkpoint: bool = False
+    ) -> Iterator[tuple[int, Frames]]:
+        """Run layers on their input [B, F, D]; give the number of each, counted from `first`, and its output.
+
+        With `checkpoint`, nothing but the input of each is kept for the backward pass, which runs the layer again.
+        """
         inputs = self._layer_inputs(frames, first)
-        size = frames.values.shape[1]
+        lengths, size = frames.lengths, frames.values.shape[1]
+
+        def apply(layer: nn.Module, values: Tensor, inputs: dict[str, Any]) -> Any:
+            with hiding_padding(layer, lengths, size):
+                return layer(values, **inputs)
+
         for number, layer in enumerate(layers, start=first):
-            with hiding_padding(layer, frames.lengths, size):
-                output = layer(frames.values, **inputs)
+            if checkpoint:
+                output = torch.utils.checkpoint.checkpoint(
+                    apply, layer, frames.values, dict(inputs), use_reentrant=False
+                )
+            else:
+                output = apply(layer, frames.values, inputs)
             values = output[0] if isinstance(output, tuple) else output
             if self.family.shared_position_bias:
                 inputs["position_bias"] = output[1]
@@ -144,9 +164,9 @@ class PretrainedEncoder(nn.Module):
         self.extractor.save_pretrained(folder)
 
     def weights_hash(self) -> str:
-        """SHA-256 over names and bytes of all weights, by which the encoder is known again."""
+        """SHA-256 over names and bytes of all weights but adapters, by which the encoder is known again."""
         digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
+        for name, tensor in sorted(base_weights(self.model).items()):
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
@@ -193,3 +213,12 @@ class PretrainedEncoder(nn.Module):
         batch, size, _ = frames.values.shape
         bias: Tensor = self.model.encoder.layers[0].attention.compute_bias(size, size)
         return bias.unsqueeze(0).repeat(batch, 1, 1, 1).view(-1, size, size)
+
+
+def _refuse_half_precision(model: Any, source: str) -> None:
+    half = next((name for name, p in model.named_parameters() if p.dtype in (torch.float16, torch.bfloat16)), None)
+    if half is not None:
+        raise EncoderError(
+            f"The weights of {source} are in half precision ({half}), in which small steps are lost and attention may "
+            "overflow. Convert them with model.float(); train.precision='bf16' computes fast with weights in float32."
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -76,7 +75,7 @@ class FrozenReference(nn.Module):
                 "out, or take views.reference='student'."
             )
         self.frozen_dropout = encoder.frozen_dropout
-        self.top = copy.deepcopy(encoder.own_top()).requires_grad_(False)
+        self.top = encoder.base_top()
         self.train()
 
     def train(self, mode: bool = True) -> FrozenReference:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from ssft.encoders.lora import Lora, copy_sharing_base
 from ssft.encoders.pretrained import PretrainedEncoder
+from ssft.encoders.reset import reset_layer
 from ssft.encoders.selection import layer_numbers, parameter_names
 from ssft.encoders.top import Top, final_module_name
+from ssft.errors import RecipeError
 from ssft.types import Frames, Waves
 
 STEM = -1
@@ -32,14 +36,21 @@ class SplitEncoder(nn.Module):
         train_also: names of further modules or parameters to train, or patterns such as `feature_extractor.*`. What
             lies below the layers moves the cut to the stem or below it, so that every layer records gradients.
         frozen_dropout: let the dropout of frozen layers live while training, as published code does by accident.
+        adapter: what is trained in the layers in place of their own weights.
+        reset_layers: how many layers from the top begin with random weights.
+        checkpoint_layers: keep of the top's layers only their inputs for the backward pass, and compute them again.
+        compile_bottom: compile the bottom's layers with `torch.compile` when they are first run.
 
     Attributes:
         trainable_layers: numbers of the trained layers, ascending.
         cut: how many layers belong to the bottom, or `STEM` or `NOTHING`.
 
     Raises:
-        RecipeError: the encoder has no such layers or parameters.
+        RecipeError: the encoder has no such layers or parameters, the adapter does not fit them, layers to be reset are
+            not trained, or nothing lies in the bottom to be compiled.
     """
+
+    _before_reset: Top | None
 
     def __init__(
         self,
@@ -48,19 +59,37 @@ class SplitEncoder(nn.Module):
         *,
         train_also: Sequence[str] = (),
         frozen_dropout: bool = False,
+        adapter: Lora | None = None,
+        reset_layers: int = 0,
+        checkpoint_layers: bool = False,
+        compile_bottom: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.trainable_layers = layer_numbers(trainable_layers, encoder.num_layers, encoder.source)
         self.frozen_dropout = frozen_dropout
+        self.checkpoint_layers = checkpoint_layers
         names = parameter_names(encoder.model, train_also, encoder.source)
+        trained_also = [encoder.model.get_parameter(name) for name in names]  # adapters rename what they go around
         encoder.requires_grad_(False)
-        for number in self.trainable_layers:
-            self._layer(number).requires_grad_(True)
-        for name in names:
-            encoder.model.get_parameter(name).requires_grad_(True)
         self.cut = self._lowest_cut(names)
+        self.__dict__["_before_reset"] = self._reset(reset_layers)
+        if adapter is not None:
+            adapter.inject(encoder.model, self.trainable_layers, encoder.source, trained=names)
+        else:
+            for number in self.trainable_layers:
+                self._layer(number).requires_grad_(True)
+        for parameter in trained_also:
+            parameter.requires_grad_(True)
+        if compile_bottom:
+            self._compile_bottom()
         self.train()
+
+    def base_top(self) -> Top:
+        """The top as it was before training: a copy, or what was kept before layers were reset."""
+        if self._before_reset is not None:
+            return copy.deepcopy(self._before_reset)
+        return copy_sharing_base(self.own_top()).requires_grad_(False)
 
     def own_top(self) -> Top:
         """Everything above the cut and the stem; its modules are the encoder's own."""
@@ -116,7 +145,8 @@ class SplitEncoder(nn.Module):
         if top.entry is not None:
             frames = top.entry(frames)
         last = self.encoder.num_layers
-        run = self.encoder.run(top.layers, frames, first=max(self.cut, 0) + 1)
+        first, checkpoint = max(self.cut, 0) + 1, self.checkpoint_layers and torch.is_grad_enabled()
+        run = self.encoder.run(top.layers, frames, first=first, checkpoint=checkpoint)
         states = {number: state for number, state in run if number in layers or number == last}
         states[last] = top.finish(states[last])
         return [states[layer] for layer in layers]
@@ -127,6 +157,29 @@ class SplitEncoder(nn.Module):
 
     def _layer(self, number: int) -> nn.Module:
         return self.encoder.layers[number - 1]
+
+    def _reset(self, count: int) -> Top | None:
+        """Give `count` layers from the top random weights; return what the top was before."""
+        if count == 0:
+            return None
+        numbers = layer_numbers(count, self.encoder.num_layers, self.encoder.source, setting="encoder.reset_layers")
+        if not set(numbers) <= set(self.trainable_layers):
+            raise RecipeError(
+                f"encoder.reset_layers={count} would leave random layers that are never trained; "
+                f"encoder.trainable_layers is {list(self.trainable_layers)}. Train them too, or reset fewer."
+            )
+        before = copy.deepcopy(self.own_top())
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            for number in numbers:
+                reset_layer(self._layer(number), std=self.encoder.model.config.initializer_range)
+        return before
+
+    def _compile_bottom(self) -> None:
+        if self.cut <= 0:
+            raise RecipeError("encoder.compile_bottom: all layers are trained, so the bottom has none. Leave it out.")
+        for layer in self.encoder.layers[: self.cut]:
+            layer.compile(dynamic=True)
 
     def _lowest_cut(self, names: Sequence[str]) -> int:
         """How far down gradients have to reach."""

@@ -24,8 +24,7 @@ tags:
 ## Load it
 
 ```python
-from transformers import AutoFeatureExtractor, AutoModel
-extractor, model = AutoFeatureExtractor.from_pretrained("PATH"), AutoModel.from_pretrained("PATH")
+{load}
 frames = model(**extractor(waveform, sampling_rate=16000, return_tensors="pt")).last_hidden_state  # 16 kHz mono
 ```
 
@@ -37,7 +36,7 @@ All other weights are those of the base model, bit for bit.
 | | |
 |---|---|
 | base | `{base}`{revision} |
-| trained | layers {layers}, {trained:,} of {total:,} parameters |
+| trained | layers {layers}{by}, {trained:,} of {total:,} parameters |
 | loss | `{loss}` |
 | augmentation | `{augmentation}` |
 | reference | `{reference}` |
@@ -55,6 +54,14 @@ All other weights are those of the base model, bit for bit.
 The licences of the base model and of the audio apply to this model. Nothing was measured beyond what is stated here.
 """
 
+_LOAD = """from transformers import AutoFeatureExtractor, AutoModel
+extractor, model = AutoFeatureExtractor.from_pretrained("PATH"), AutoModel.from_pretrained("PATH")"""
+
+_LOAD_ADAPTER = """from peft import PeftModel
+from transformers import AutoFeatureExtractor, AutoModel
+base = {base}
+extractor, model = AutoFeatureExtractor.from_pretrained(**base), AutoModel.from_pretrained(**base)
+model = PeftModel.from_pretrained(model, "PATH").merge_and_unload().eval()  # WavLM ignores what is not merged"""
 
 _LAST = {"layer_norm": "the final norm", "upsample": "the return to the full frame rate"}
 
@@ -65,6 +72,7 @@ def model_card(
     recipe: str,
     provenance: dict[str, Any],
     results: str = "",
+    adapter_only: bool = False,
 ) -> str:
     """Return README.md for an export.
 
@@ -73,6 +81,7 @@ def model_card(
         recipe: the recipe as YAML.
         provenance: what `ssft.json` holds.
         results: Markdown with measurements, if any were made.
+        adapter_only: the export is the adapter without its base.
     """
     base, layers, settings = provenance["base"], provenance["trained_layers"], provenance["recipe"]
     config = encoder.model.config
@@ -89,13 +98,17 @@ def model_card(
     )
     augmented = settings["views"]["augmented"] is not None
     on_hub = base["model"].count("/") == 1 and base["revision"]
+    adapter = settings["encoder"]["adapter"]
+    origin = {"pretrained_model_name_or_path": base["model"], "revision": base["revision"] or "main"}
     return _CARD.format(
+        load=_LOAD_ADAPTER.format(base=origin) if adapter_only else _LOAD,
         name=provenance["name"],
         base=base["model"],
         base_tag=f"\nbase_model: {base['model']}" if on_hub else "",
         revision=f" at revision `{base['revision']}`" if base["revision"] else "",
         version=provenance["ssft"],
         layers=", ".join(map(str, layers)),
+        by=f" by `{_phrase(adapter)}`" if adapter else "",
         num_layers=encoder.num_layers,
         norm_note=norm_note,
         padding_note=padding_note,

@@ -72,6 +72,10 @@ def test_a_recipe_keeps_what_was_written() -> None:
         "revision": "0123456",
         "train_also": [],
         "frozen_dropout": False,
+        "adapter": None,
+        "reset_layers": 0,
+        "checkpoint_layers": False,
+        "compile_bottom": False,
     }
     assert described["head"] == {"name": "projection", "dim": 64, "hidden": [32], "l2_normalize": False}
     assert described["train"]["betas"] == [0.8, 0.9]
