@@ -63,6 +63,7 @@ def start(recipe: Recipe, folder: Path) -> TrainResult:
     with _writing(folder):
         write_atomically(folder / "recipe.yaml", recipe.to_yaml())
         write_atomically(folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
+        write_atomically(folder / "trained.txt", trainable_table(trainer.model) + "\n")
     print(trainable_table(trainer.model))
     return trainer.fit(folder)
 

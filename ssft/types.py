@@ -108,7 +108,11 @@ class Waves:
         size = max(int(lengths.max()), 1)
         samples = pad_to(self.samples, max(size, self.samples.shape[1]))[:, :size].clone()
         samples[index] = pad_to(others.samples, max(size, others.samples.shape[1]))[:, :size]
-        return Waves(samples, lengths)
+        return Waves(samples, lengths).zeroed()
+
+    def zeroed(self) -> Waves:
+        """The batch with 0 behind every waveform, whatever was there."""
+        return Waves(self.samples.masked_fill(~self.mask, 0), self.lengths)
 
     def to(self, device: torch.device | str) -> Waves:
         return Waves(self.samples.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True))

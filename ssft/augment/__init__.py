@@ -1,8 +1,8 @@
 """What an adapted encoder should become blind to."""
 
-from ssft.augment.base import Transform
 from ssft.augment.audiomentations import Audiomentations
 from ssft.augment.bandwidth import Bandwidth
+from ssft.augment.base import Transform
 from ssft.augment.codec import Codec
 from ssft.augment.compose import Compose, Maybe, OneOf
 from ssft.augment.equalizer import ParametricEqualizer

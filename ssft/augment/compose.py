@@ -150,7 +150,7 @@ def _apply_to_rows(
     augmentation: Transform, waves: Waves, rows: Sequence[int], parameters: Sequence[Parameters]
 ) -> Waves:
     if not rows:
-        return waves
+        return waves.zeroed()
     return waves.replaced(rows, augmentation.apply_batch(waves.select(rows), parameters))
 
 

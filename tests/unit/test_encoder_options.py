@@ -117,7 +117,7 @@ def test_adapters_and_several_loss_layers_go_with_it():
 
 
 def test_a_compiled_bottom_says_the_same(monkeypatch):
-    """As traced; what the code generator makes of it takes minutes on a CPU and is compared by benchmarks/adaptation.py."""
+    """As traced; what the code generator makes of it takes minutes on a CPU: benchmarks/adaptation.py compares it."""
     monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(torch.nn.Module.compile, backend="eager"))
     plain = SplitEncoder(random_encoder("hubert", "group"), 2)
     compiled = SplitEncoder(random_encoder("hubert", "group"), 2, compile_bottom=True)

@@ -1,7 +1,7 @@
 """Speaker perturbation: pitch, its range and the formants each move by their own ratio, and nothing else moves.
 
-Voices are made here: pulses with a known pitch through resonators at known formants. Formants are measured by linear
-prediction; pitch by the tracker, which is first tested against the pitch that was put in.
+Voices are made: pulses with a known pitch through resonators at known formants. Formants are measured by linear
+prediction, of real voices by Praat; pitch by the tracker, which test_pitch_track.py holds against what was put in.
 """
 
 from __future__ import annotations
@@ -12,46 +12,18 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+import torch
+from voices import RATE, VOWELS, melody, resonate, voice
 
-from ssft.augment.period_marks import mark_periods
-from ssft.augment.pitch_track import track_pitch
+from ssft.augment import speaker
+from ssft.augment.pitch_track import pitch_range, track_pitch
 from ssft.augment.speaker import SpeakerPerturb
 from ssft.errors import RecipeError
 from ssft.randomness import derive_rng
+from ssft.types import Waves
 
-RATE = 16_000
-VOWELS = {"a": (730, 1090, 2440), "e": (530, 1840, 2480), "u": (640, 1190, 2390)}
 SAME = {"formant_ratio": 1.0, "pitch_ratio": 1.0, "range_ratio": 1.0}
-
-
-def resonate(source, formants, bandwidth=90.0):
-    """Through a cascade of two-pole resonators, in a loop, so that nothing is shared with the code under test."""
-    signal = np.asarray(source, dtype=np.float64)
-    for hz in formants:
-        radius = np.exp(-np.pi * bandwidth / RATE)
-        a, b = 2 * radius * np.cos(2 * np.pi * hz / RATE), -(radius**2)
-        out, one, two = np.empty(len(signal)), 0.0, 0.0
-        for index, value in enumerate(signal):
-            one, two = value + a * one + b * two, one
-            out[index] = one
-        signal = out
-    return signal
-
-
-def melody(mean_hz, seconds=1.5, depth=0.15, turns_per_second=1.5):
-    time = np.arange(round(seconds * RATE)) / RATE
-    return mean_hz * (1 + depth * np.sin(2 * np.pi * turns_per_second * time))
-
-
-def voice(hz, formants):
-    """A vowel [T] whose pitch at each sample is `hz` [T]: softened pulses through the resonators."""
-    phase = 2 * np.pi * np.cumsum(hz) / RATE
-    harmonics = np.arange(1, int(7_000 / hz.max()) + 1)
-    pulses = sum(np.cos(number * phase) for number in harmonics)
-    for index in range(1, len(pulses)):  # -6 dB an octave, as of glottis and lips together
-        pulses[index] += 0.9 * pulses[index - 1]
-    wave = resonate(pulses, formants)
-    return (0.3 * wave / np.abs(wave).max()).astype(np.float32)
+DRAWN = {"formant_ratio": 1.2, "pitch_ratio": 1.3, "range_ratio": 0.8}
 
 
 def measured_formants(wave, ratio=1.0):
@@ -75,56 +47,6 @@ def tracked_over(expected_hz, wave):
     both = (track.hz > 0) & (expected > 0)
     assert both.sum() > 0.6 * (expected > 0).sum()
     return track.hz[both] / expected[both]
-
-
-# ----------------------------------------------------------------------------------------------------- pitch track
-
-
-@pytest.mark.parametrize("mean_hz", [75, 120, 210, 330, 430])
-@pytest.mark.parametrize("vowel", VOWELS)
-def test_the_track_follows_the_pitch_that_was_put_in(mean_hz, vowel):
-    hz = melody(mean_hz, depth=0.1)
-    track = track_pitch(voice(hz, VOWELS[vowel]), min_hz=60, max_hz=500, sample_rate=RATE)
-    inner = slice(3, -3)
-    error = track.hz[inner] / hz[track.places[inner]] - 1
-    assert np.abs(error).max() < 0.02
-    assert np.sqrt(np.mean(error**2)) < 0.005
-    assert track.median_hz == pytest.approx(np.median(hz), rel=0.01)
-    assert track.voiced_parts()[0].stop - track.voiced_parts()[-1].start >= len(track.hz) - 4
-
-
-def test_the_track_ends_where_the_voice_ends():
-    vowel = voice(melody(150, seconds=0.5), VOWELS["a"])
-    hiss = 0.01 * np.random.default_rng(0).standard_normal(8_000)
-    track = track_pitch(np.r_[hiss, vowel, hiss, vowel, np.zeros(8_000)], min_hz=60, max_hz=500, sample_rate=RATE)
-    parts = track.voiced_parts()
-    assert [round(track.places[part.start] / RATE, 1) for part in parts] == [0.5, 1.5]
-    assert [round(track.places[part.stop - 1] / RATE, 1) for part in parts] == [1.0, 2.0]
-
-
-@pytest.mark.parametrize("kind", ["silence", "dc", "noise", "impulse", "one sample"])
-def test_what_is_no_voice_has_no_pitch(kind):
-    wave = {
-        "silence": np.zeros(16_000),
-        "dc": np.full(16_000, 0.3),
-        "noise": np.random.default_rng(1).standard_normal(16_000),
-        "impulse": np.eye(1, 16_000, 5_000)[0],
-        "one sample": np.ones(1),
-    }[kind].astype(np.float32)
-    track = track_pitch(wave, min_hz=60, max_hz=500, sample_rate=RATE)
-    assert (track.hz > 0).mean() < 0.03
-    assert len(track.hz) == -(-len(wave) // 160)
-
-
-def test_each_period_is_marked_once():
-    hz = melody(140)
-    wave = voice(hz, VOWELS["a"])
-    track = track_pitch(wave, min_hz=60, max_hz=500, sample_rate=RATE)
-    (marks,) = mark_periods(wave, track, sample_rate=RATE)
-    periods = RATE / hz[marks.astype(int)]
-    assert np.diff(marks) == pytest.approx(periods[:-1], rel=0.03)
-    phase = np.interp(marks, np.arange(len(hz)), np.cumsum(hz) / RATE)  # in periods: the same place in each of them
-    assert np.abs(phase - phase[0] - np.arange(len(marks))).max() < 0.15
 
 
 # ---------------------------------------------------------------------------------------------------- what changes
@@ -276,6 +198,226 @@ def test_real_voices_move_by_the_ratio_drawn(shared_speech):
         assert (np.abs(ratios - 1) < 0.05).mean() > 0.85
 
 
+def test_real_formants_move_by_the_ratio_drawn(shared_speech):
+    parselmouth = pytest.importorskip("parselmouth")
+    files = sorted((shared_speech / "speechocean762_train" / "audio").rglob("*.opus"))[::800]
+    assert files
+
+    def formants(wave, ceiling):
+        sound = parselmouth.Sound(wave.astype(np.float64), RATE)
+        burg = sound.to_formant_burg(time_step=0.01, maximum_formant=ceiling)
+        voiced = np.flatnonzero(track_pitch(original, min_hz=60, max_hz=500, sample_rate=RATE).hz)
+        return [np.nanmedian([burg.get_value_at_time(number, 0.01 * at) for at in voiced]) for number in (2, 3)]
+
+    for path in files:
+        original = soundfile.read(path, dtype="float32")[0]
+        for ratio in (0.8, 1.3):
+            result = SpeakerPerturb().apply(original, {**SAME, "formant_ratio": ratio})
+            moved = np.divide(formants(result, 5_500 * ratio), formants(original, 5_500))
+            assert moved == pytest.approx(ratio, rel=0.12)
+            assert np.mean(moved) == pytest.approx(ratio, rel=0.06)
+
+
+# ------------------------------------------------------------------------------------------------------------ batches
+
+
+def assorted():
+    """Waveforms of very unequal lengths, [T] each: voices, and what is none."""
+    time = np.arange(RATE)
+    rng = np.random.default_rng(0)
+    waves = [voice(melody(hz, seconds=seconds), VOWELS["a"]) for hz, seconds in ((90, 0.4), (150, 3.1), (300, 1.0))]
+    hiss = 0.1 * rng.standard_normal(30_001)
+    square, sine = np.sign(np.sin(time / 20)), 0.5 * np.sin(2 * np.pi * 200 * time / RATE)
+    others = [
+        np.zeros(9_000),
+        np.ones(1),
+        hiss[:400],
+        np.full(5_000, 0.3),
+        square,
+        sine,
+        hiss,
+        np.eye(1, 7_000, 900)[0],
+    ]
+    return waves + [one.astype(np.float32) for one in others]
+
+
+def batch_of(waves, fill=float("nan")):
+    batch = Waves.stack([torch.from_numpy(wave) for wave in waves])
+    return Waves(torch.where(batch.mask, batch.samples, fill), batch.lengths)
+
+
+@pytest.mark.parametrize("equalizer", [False, True])
+def test_a_batch_is_treated_as_each_waveform_alone(equalizer):
+    transform, waves = SpeakerPerturb(equalizer=equalizer), assorted()
+    drawn = [transform.draw(derive_rng("test", row), wave) for row, wave in enumerate(waves)]
+    batch = batch_of(waves)
+    result = transform.apply_batch(batch, drawn)
+    assert torch.equal(batch.samples.isnan(), ~batch.mask)  # the input is left alone
+    assert not result.samples[~result.mask].any()
+    for wave, parameters, row in zip(waves, drawn, result.items(), strict=True):
+        alone = transform.apply(wave, parameters)
+        assert len(row) == len(wave)
+        assert np.isfinite(alone).all()
+        assert row.numpy() == pytest.approx(alone, abs=1e-4)
+        assert np.sqrt(np.mean((row.numpy() - alone) ** 2)) <= 1e-5 * np.sqrt(np.mean(alone**2))
+
+
+def test_the_company_in_a_batch_does_not_matter():
+    transform, waves = SpeakerPerturb(), assorted()
+    drawn = [transform.draw(derive_rng("test", row), wave) for row, wave in enumerate(waves)]
+    forth = list(transform.apply_batch(batch_of(waves, fill=7.0), drawn).items())
+    back = list(transform.apply_batch(batch_of(waves[::-1]), drawn[::-1]).items())[::-1]
+    for one, other in zip(forth, back, strict=True):
+        assert one.numpy() == pytest.approx(other.numpy(), abs=1e-4)
+
+
+def test_real_voices_are_the_same_in_a_batch(shared_speech):
+    files = sorted((shared_speech / "speechocean762_train" / "audio").rglob("*.opus"))[::800]
+    waves = [soundfile.read(path, dtype="float32")[0] for path in files]
+    transform = SpeakerPerturb()
+    drawn = [transform.draw(derive_rng("test", row), wave) for row, wave in enumerate(waves)]
+    for wave, parameters, row in zip(waves, drawn, transform.apply_batch(batch_of(waves), drawn).items(), strict=True):
+        assert row.numpy() == pytest.approx(transform.apply(wave, parameters), abs=1e-4)
+
+
+def test_some_of_a_batch_may_have_no_equalizer():
+    transform, wave = SpeakerPerturb(), assorted()[1]
+    drawn = transform.draw(derive_rng("test"), wave)
+    plain = {name: value for name, value in drawn.items() if name != "equalizer"}
+    result = transform.apply_batch(batch_of([wave, wave]), [plain, drawn])
+    for row, parameters in zip(result.items(), (plain, drawn), strict=True):
+        assert row.numpy() == pytest.approx(transform.apply(wave, parameters), abs=1e-4)
+
+
+def test_pieces_of_a_long_recording_fit_together(monkeypatch):
+    wave = np.concatenate([voice(melody(hz, seconds=1.0), VOWELS["e"]) for hz in (100, 170, 240)])
+    whole = SpeakerPerturb().apply(wave, DRAWN)
+    monkeypatch.setattr("ssft.ops.overlap_add._CHUNK_SAMPLES", {"cpu": 1_024})
+    monkeypatch.setattr("ssft.ops.pitch._CHUNK_FRAMES", {"cpu": 7})
+    monkeypatch.setattr("ssft.ops.period_marks._CHUNK_STEPS", {"cpu": 5})
+    assert SpeakerPerturb().apply(wave, DRAWN) == pytest.approx(whole, abs=1e-4)
+
+
+def test_a_voice_at_the_end_of_five_minutes_is_treated_as_at_their_beginning():
+    wave = voice(melody(150, seconds=1.0), VOWELS["a"])
+    early, late = np.zeros(3 * RATE, np.float32), np.zeros(300 * RATE, np.float32)
+    early[RATE : 2 * RATE] = late[-2 * RATE : -RATE] = wave
+    early, late = (SpeakerPerturb().apply(one, DRAWN) for one in (early, late))
+    assert late[-2 * RATE + 400 : -RATE] == pytest.approx(early[RATE + 400 : 2 * RATE], abs=1e-4)
+    assert np.abs(early).max() > 0.1
+    assert not late[: -3 * RATE].any()
+
+
+# --------------------------------------------------------------------------------------------------- speakers and Praat
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "speakers.tsv"
+    path.write_text("speaker\tmin_pitch_hz\tmax_pitch_hz\nanna\t200\t450\nbob\t60\t180\n")
+    return str(path)
+
+
+def test_a_table_gives_the_bounds_and_they_travel_with_the_draw(table):
+    transform, wave = SpeakerPerturb(speakers=table, equalizer=False), voice(melody(150), VOWELS["a"])
+    transform.check()
+    for name, bounds in (("anna", (200, 450)), ("bob", (60, 180)), ("nobody", None), (None, None)):
+        drawn = transform.for_speaker(name).draw(derive_rng("test"), wave)
+        assert (drawn.get("min_pitch_hz"), drawn.get("max_pitch_hz")) == (bounds or (None, None))
+        assert json.loads(json.dumps(drawn)) == drawn
+    bound = {**SAME, "pitch_ratio": 1.5}
+    as_bob, as_anna = (
+        transform.apply(wave, bound | {"min_pitch_hz": low, "max_pitch_hz": high})
+        for low, high in ((60, 180), (200, 450))
+    )
+    assert np.median(tracked_over(1.5 * melody(150), as_bob)) == pytest.approx(1.0, abs=0.02)
+    assert np.array_equal(as_bob, transform.apply(wave, bound))  # which is what is estimated
+    assert not np.array_equal(as_anna, as_bob)
+    batch = transform.apply_batch(batch_of([wave, wave]), [bound | {"min_pitch_hz": 200, "max_pitch_hz": 450}, bound])
+    for row, alone in zip(batch.items(), (as_anna, as_bob), strict=True):
+        assert row.numpy() == pytest.approx(alone, abs=1e-4)
+
+
+def test_who_has_no_table_is_one_augmentation_for_everybody():
+    transform = SpeakerPerturb()
+    assert transform.for_speaker("anna") is transform
+
+
+def test_a_bad_table_is_refused_before_a_run(table, tmp_path):
+    with pytest.raises(RecipeError, match="cannot be read"):
+        SpeakerPerturb(speakers=str(tmp_path / "none.tsv")).check()
+    with pytest.raises(RecipeError, match=r"SpeakerPerturb\(speakers=.*'anna' has 200 to 450 Hz.*Widen"):
+        SpeakerPerturb(speakers=table, max_pitch_hz=400).check()
+
+
+def test_praat_must_be_there(monkeypatch):
+    monkeypatch.setattr("ssft.augment.praat.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(RecipeError, match=r"ssft\[praat\]"):
+        SpeakerPerturb(backend="praat").check()
+    SpeakerPerturb().check()
+
+
+def test_praat_gets_the_bounds_and_what_was_drawn(monkeypatch, table):
+    asked = []
+
+    def change(wave, **settings):
+        asked.append(settings)
+        return -wave
+
+    monkeypatch.setattr(speaker, "change_gender", change)
+    transform, wave = (
+        SpeakerPerturb(backend="praat", speakers=table, timeout_seconds=3),
+        voice(melody(150), VOWELS["a"]),
+    )
+    assert not transform.runs_on_device
+    assert SpeakerPerturb().runs_on_device
+    drawn = transform.draw(derive_rng("test"), wave)
+    expected = transform._equalizer.apply(-wave, drawn["equalizer"])
+    assert np.array_equal(transform.apply(wave, drawn), expected)
+    assert np.array_equal(transform.apply(wave, {**DRAWN, "min_pitch_hz": 60, "max_pitch_hz": 180}), -wave)
+    estimated = pitch_range(wave, min_hz=60, max_hz=500, sample_rate=RATE)
+    assert [(one["min_pitch_hz"], one["max_pitch_hz"]) for one in asked] == [estimated, (60, 180)]
+    assert [one["timeout_seconds"] for one in asked] == [3, 3]
+    assert {name: asked[0][name] for name in DRAWN} == {name: drawn[name] for name in DRAWN}
+    assert asked[0]["sample_rate"] == RATE
+    assert transform.fallbacks == 0
+
+
+def test_what_praat_cannot_change_gets_the_equalizer_and_is_counted(monkeypatch, table):
+    def fail(wave, *, problems, **settings):
+        problems["timeout"] += 1
+
+    monkeypatch.setattr(speaker, "change_gender", fail)
+    transform, wave = SpeakerPerturb(backend="praat", speakers=table), voice(melody(150), VOWELS["a"])
+    drawn = transform.draw(derive_rng("test"), wave)
+    before = wave.copy()
+    expected = transform._equalizer.apply(wave, drawn["equalizer"])
+    assert np.array_equal(transform.apply(wave, drawn), expected)
+    assert np.array_equal(transform.for_speaker("anna").apply(wave, DRAWN), wave)
+    assert transform.fallbacks == 2  # with those of its copy
+    silence = np.zeros(4_000, np.float32)
+    assert not transform.apply(silence, drawn).any()
+    assert transform.fallbacks == transform.for_speaker("bob").fallbacks == 3
+    assert np.array_equal(wave, before)
+    result = transform.apply(wave, DRAWN)
+    result[:] = 0
+    assert np.array_equal(wave, before)  # even where nothing was done
+    assert SpeakerPerturb(backend="praat").fallbacks == 0
+
+
+def test_both_back_ends_move_a_voice_alike():
+    pytest.importorskip("parselmouth")
+    hz = melody(150, seconds=2.0)
+    wave = voice(hz, VOWELS["a"])
+    for backend in ("native", "praat"):
+        transform = SpeakerPerturb(backend=backend, equalizer=False)
+        result = transform.apply(wave, DRAWN)
+        ratios = tracked_over(150 * 1.3 * (1 + 0.8 * (hz / 150 - 1)), result)
+        assert np.median(ratios) == pytest.approx(1.0, abs=0.01)
+        assert measured_formants(result, 1.2) / measured_formants(wave) == pytest.approx(1.2, rel=0.08)
+        assert transform.fallbacks == 0
+
+
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
@@ -286,6 +428,8 @@ def test_real_voices_move_by_the_ratio_drawn(shared_speech):
         ({"min_pitch_hz": 500, "max_pitch_hz": 100}, "min_pitch_hz=500"),
         ({"max_pitch_hz": 2000}, "max_pitch_hz=2000"),
         ({"sample_rate": 0}, "sample_rate=0"),
+        ({"backend": "world"}, "backend='world'"),
+        ({"timeout_seconds": 0}, "timeout_seconds=0"),
     ],
 )
 def test_bad_settings_are_named(setting, says):
