@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssft import __version__
-from ssft.cli import check, demo, export, listen, recipes, resume, train, units
+from ssft.cli import check, demo, export, features, listen, recipes, resume, train, units
 from ssft.cli.arguments import refuse, split_settings
 from ssft.errors import SsftError, closest
 
@@ -26,6 +26,7 @@ VERBS = {
     "resume": resume,
     "export": export,
     "units": units,
+    "features": features,
 }
 TAKE_SETTINGS = ("check", "listen", "train")
 _SETTINGS = "Settings are given as --train.steps 50 or --train.steps=50."

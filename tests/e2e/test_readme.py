@@ -15,7 +15,14 @@ import pytest
 from ssft.cli.demo import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {"README.md": 12, "docs/tutorial.md": 3, "docs/concepts.md": 1, "docs/units.md": 4, "docs/augmentation.md": 4}
+PAGES = {
+    "README.md": 13,
+    "docs/augmentation.md": 4,
+    "docs/concepts.md": 1,
+    "docs/encoders.md": 2,
+    "docs/tutorial.md": 3,
+    "docs/units.md": 4,
+}
 """How many commands and Python blocks each page must have at least: finding none would be no test."""
 
 # Run in a moment by itself: these would test, or install, what is under test.
