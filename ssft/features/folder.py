@@ -95,13 +95,13 @@ class FeatureFolder(Mapping[str, NDArray[np.float32]]):
         return map_rows(path, self._rows[shard], self.width)
 
 
-def read_features(path: Path, *, layer: int | None = None) -> FeatureFolder:
+def read_features(path: str | Path, *, layer: int | None = None) -> FeatureFolder:
     """Return the features in a folder, by utterance id; see `FeatureFolder`.
 
     Raises:
         DataError: no features there, no such layer, or an index that cannot be read.
     """
-    return FeatureFolder(path, layer=layer)
+    return FeatureFolder(Path(path).expanduser(), layer=layer)
 
 
 def describe(extractor: Extractor, utterances: Sequence[Utterance], *, form: str) -> dict[str, Any]:
