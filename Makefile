@@ -22,9 +22,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/ssft demo
 
-# One thread per process: two test processes with two threads each would only wait for each other.
+# One thread per process: two test processes with two threads each would only wait for each other. In the order of the
+# files, so that the long ones do not come last, for one process alone.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .
