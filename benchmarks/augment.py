@@ -147,7 +147,7 @@ class Recordings:
 @dataclass(frozen=True)
 class Contender:
     row: str
-    library: str
+    package: str
     what: str
     single: Single
     batched: Batched | None = None
@@ -503,11 +503,11 @@ class Measured:
         return statistics.median(ratios) if ratios else None
 
     def cell(self, each: Contender, size: float) -> str:
-        speeds = self.speeds(each.row, each.library, size)
+        speeds = self.speeds(each.row, each.package, size)
         if not speeds:
             return "fails"
         low, middle, high = map(number, speeds)
-        ratio = each.library != OURS and self.times_slower((each.row, OURS), each.row, each.library, size)
+        ratio = each.package != OURS and self.times_slower((each.row, OURS), each.row, each.package, size)
         return f"{middle} [{low}, {high}]" + (f" ({times(ratio)})" if ratio else "")
 
 
@@ -561,7 +561,7 @@ def race(
     for turn, size in itertools.product(range(1 - warm_ups, rounds + 1), sizes):
         print(f"round {turn} of {rounds}, {size:g} s", file=sys.stderr)
         for each in everybody:
-            key = (each.row, each.library, size)
+            key = (each.row, each.package, size)
             if key[:2] in measured.errors or (key in slow and turn > SLOW_ROUNDS):
                 continue
             seed_everything(each.row, turn)
@@ -598,7 +598,7 @@ def single_waveforms(options: argparse.Namespace, measured: Measured) -> None:
     table(
         ["augmentation", "of", "what", *(f"{seconds:g} s" for seconds in options.seconds)],
         (
-            [each.row, each.library, each.what, *(measured.cell(each, seconds) for seconds in options.seconds)]
+            [each.row, each.package, each.what, *(measured.cell(each, seconds) for seconds in options.seconds)]
             for each in everybody
         ),
     )
@@ -613,7 +613,7 @@ def batches(options: argparse.Namespace, measured: Measured) -> None:
         return
     everyone = contenders(options)
     for each in everyone:
-        if each.library == OURS and each.batched is None:
+        if each.package == OURS and each.batched is None:
             print(f"- {each.row} has no form for batches")
     speech, everybody = Recordings(*options.speech), [each for each in everyone if each.batched]
 
@@ -632,7 +632,7 @@ def batches(options: argparse.Namespace, measured: Measured) -> None:
         before = torch.cuda.memory_allocated()
         seconds = elapsed_seconds(lambda: work(own))
         added = (torch.cuda.max_memory_allocated() - before) / 2**20
-        measured.mebibytes[each.row, each.library] = max(added, measured.mebibytes.get((each.row, each.library), 0.0))
+        measured.mebibytes[each.row, each.package] = max(added, measured.mebibytes.get((each.row, each.package), 0.0))
         return seconds
 
     size = float(options.batch * BATCH_SECONDS)
@@ -643,8 +643,8 @@ def batches(options: argparse.Namespace, measured: Measured) -> None:
     table(
         ["augmentation", "of", "what", "times real time", *["MiB added at the peak"] * on_gpu],
         (
-            [each.row, each.library, each.what, measured.cell(each, size)]
-            + [added.get((each.row, each.library), "")] * on_gpu
+            [each.row, each.package, each.what, measured.cell(each, size)]
+            + [added.get((each.row, each.package), "")] * on_gpu
             for each in everybody
         ),
     )
@@ -656,7 +656,7 @@ def print_failures(measured: Measured, everybody: Iterable[Contender]) -> None:
         print(f"- {row} of {library} fails: {error}")
     for each in everybody:
         if each.transform is not None and each.transform.fallbacks:
-            print(f"- {each.row} of {each.library} could not do as it should {each.transform.fallbacks} times")
+            print(f"- {each.row} of {each.package} could not do as it should {each.transform.fallbacks} times")
 
 
 def hours(options: argparse.Namespace) -> None:

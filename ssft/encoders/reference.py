@@ -102,8 +102,9 @@ class AveragedReference(FrozenReference):
     def after_step(self, encoder: SplitEncoder) -> None:
         """Follow the student by one step."""
         share = 1 - self.average.decay(int(self.steps))
+        student = dict(encoder.own_top().named_parameters())
         for name, own in self._averaged(encoder).items():
-            own.lerp_(encoder.own_top().get_parameter(name), share)
+            own.lerp_(student[name], share)
         self.steps += 1
 
     def state(self, encoder: SplitEncoder) -> dict[str, Tensor]:

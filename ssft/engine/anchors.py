@@ -12,6 +12,8 @@ from ssft.components import settings_of
 from ssft.errors import RecipeError, closest
 from ssft.types import Frames
 
+Distance = Literal["mse", "cosine"]
+
 
 class Anchor:
     """Holds trained weights, or what they compute, near their beginning; this one does nothing.
@@ -142,11 +144,11 @@ class Distillation(Anchor):
 
     compares_original = True
 
-    def __init__(self, weight: float = 1.0, distance: Literal["mse", "cosine"] = "mse") -> None:
+    def __init__(self, weight: float = 1.0, distance: Distance = "mse") -> None:
         if not 0 <= weight < math.inf:
             raise RecipeError(f"Distillation(weight={weight}): give a number that is not negative, such as 1.")
-        if distance not in ("mse", "cosine"):
-            known = get_args(Literal["mse", "cosine"])
+        if distance not in get_args(Distance):
+            known = get_args(Distance)
             raise RecipeError(f"Distillation(distance='{distance}') is not known. {closest(distance, known)}")
         self.weight = weight
         self.distance = distance

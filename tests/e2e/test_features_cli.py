@@ -37,24 +37,6 @@ def place(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], place: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Run `ssft ARGUMENTS` beside recordings/; return exit code, output and errors."""
-    monkeypatch.chdir(place)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            code = main(arguments)
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return run
-
-
 def streamed(place: Path, layer: int) -> dict[str, np.ndarray]:
     utterances = Data(root=str(place / "recordings"), verify="audio").load().utterances
     stream = stream_features(PretrainedEncoder.load("tiny"), utterances, layer=layer)

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from interrupting import interrupt_at
 from random_encoders import random_encoder, random_waves
 
 from ssft.components import build, describe
@@ -147,14 +148,7 @@ def test_a_resumed_run_is_anchored_to_the_same_start(recordings, tmp_path, name)
     anchors = {"l2_sp": L2SP(10.0), "rec_adam": RecAdam(200.0, 0.5, 4), "distillation": Distillation(10.0)}
     straight, _ = run(recordings, tmp_path / "straight", anchor=anchors[name])
     first = make_trainer(recordings, anchor=anchors[name], save_every=3)
-    original = first._step
-
-    def until_third(batches, step):
-        if step == 3:
-            raise KeyboardInterrupt
-        return original(batches, step)
-
-    first._step = until_third
+    interrupt_at(first, 3)
     with pytest.raises(KeyboardInterrupt):
         first.fit(tmp_path / "broken")
     again = make_trainer(recordings, anchor=anchors[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from interrupting import interrupt_at
 from random_encoders import random_encoder, random_waves
 
 from ssft.data import Data, PairDataset
@@ -73,14 +74,7 @@ def test_a_resumed_run_has_the_same_average(recordings, tmp_path):
     straight = make_trainer(recordings)
     straight.fit(tmp_path / "straight")
     first = make_trainer(recordings, save_every=3)
-    original = first._step
-
-    def until_third(batches, step):
-        if step == 3:
-            raise KeyboardInterrupt
-        return original(batches, step)
-
-    first._step = until_third
+    interrupt_at(first, 3)
     with pytest.raises(KeyboardInterrupt):
         first.fit(tmp_path / "broken")
     again = make_trainer(recordings)

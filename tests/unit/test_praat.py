@@ -10,14 +10,15 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-import soxr
-from scipy.signal import lfilter
+import voices
 from torch.utils.data import DataLoader
+from voices import RATE, VOWELS, measured_formants
 
 from ssft.augment import praat
 from ssft.augment.praat import PROBLEMS, change_gender, ensure_praat
@@ -26,27 +27,13 @@ from ssft.errors import RecipeError
 parselmouth = pytest.importorskip("parselmouth", reason="praat-parselmouth is not installed")
 
 ROOT = Path(praat.__file__).parents[2]
-RATE = 16_000
-VOWEL = (730, 1090, 2440)
 SAME = {"formant_ratio": 1.0, "pitch_ratio": 1.0, "range_ratio": 1.0}
 BOUNDS = {"min_pitch_hz": 75.0, "max_pitch_hz": 400.0, "sample_rate": RATE, "timeout_seconds": 20.0}
 NEVER_ENDS = {"formant_ratio": 0.8, "pitch_ratio": 0.5, "range_ratio": 4.0}
 
 
-def melody(mean_hz, seconds=1.5, depth=0.15, turns_per_second=1.0):
-    time = np.arange(round(seconds * RATE)) / RATE
-    return mean_hz * (1 + depth * np.sin(2 * np.pi * turns_per_second * time))
-
-
-def voice(hz):
-    """A vowel [T] whose pitch at each sample is `hz` [T]: softened pulses through three resonators."""
-    phase = 2 * np.pi * np.cumsum(hz) / RATE
-    wave = sum(np.cos(number * phase) for number in range(1, int(7_000 / hz.max()) + 1))
-    wave = lfilter([1], [1, -0.9], wave)
-    radius = np.exp(-np.pi * 90 / RATE)
-    for formant in VOWEL:
-        wave = lfilter([1], [1, -2 * radius * np.cos(2 * np.pi * formant / RATE), radius**2], wave)
-    return (0.3 * wave / np.abs(wave).max()).astype(np.float32)
+melody = partial(voices.melody, turns_per_second=1.0)
+voice = partial(voices.voice, formants=VOWELS["a"])
 
 
 def half_voiced():
@@ -65,19 +52,6 @@ def measured_hz(wave, low, high):
         likeness = others @ part / np.sqrt((others**2).sum(axis=1) * (part @ part) + 1e-12)
         hz.append(RATE / lags[likeness.argmax()])
     return np.array(hz)
-
-
-def measured_formants(wave, ratio=1.0):
-    """The three lowest resonances in Hz, by linear prediction of order 8 up to 4 kHz times the ratio expected."""
-    rate = 8_000 * ratio
-    narrow = soxr.resample(wave.astype(np.float64), RATE, rate)
-    narrow = narrow[1:] - 0.9 * narrow[:-1]
-    correlation = np.fft.irfft(np.abs(np.fft.rfft(narrow, 2 * len(narrow))) ** 2)[:9]
-    correlation[0] *= 1 + 1e-6
-    matrix = correlation[np.abs(np.subtract.outer(np.arange(8), np.arange(8)))]
-    roots = np.roots(np.r_[1.0, -np.linalg.solve(matrix, correlation[1:])])
-    roots = roots[(roots.imag > 0) & (np.abs(roots) > 0.85)]
-    return np.sort(np.angle(roots) * rate / (2 * np.pi))[:3]
 
 
 def alive(pid):
@@ -111,8 +85,8 @@ def test_pitch_and_formants_move_by_their_own_ratios(pitch_ratio, formant_ratio)
     assert changed.dtype == np.float32
     before, after = measured_hz(wave, 85, 200), measured_hz(changed, 85 * pitch_ratio, 200 * pitch_ratio)
     assert np.median(after) / np.median(before) == pytest.approx(pitch_ratio, rel=0.02)
-    assert measured_formants(wave) == pytest.approx(VOWEL, rel=0.06)
-    assert measured_formants(changed, formant_ratio) / VOWEL == pytest.approx(formant_ratio, rel=0.08)
+    assert measured_formants(wave) == pytest.approx(VOWELS["a"], rel=0.06)
+    assert measured_formants(changed, formant_ratio) / VOWELS["a"] == pytest.approx(formant_ratio, rel=0.08)
 
 
 @pytest.mark.parametrize("range_ratio", [0.6, 1.5])

@@ -11,9 +11,8 @@ import json
 import numpy as np
 import pytest
 import soundfile
-import soxr
 import torch
-from voices import RATE, VOWELS, melody, resonate, voice
+from voices import RATE, VOWELS, measured_formants, melody, resonate, voice
 
 from ssft.augment import speaker
 from ssft.augment.pitch_track import pitch_range, track_pitch
@@ -24,19 +23,6 @@ from ssft.types import Waves
 
 SAME = {"formant_ratio": 1.0, "pitch_ratio": 1.0, "range_ratio": 1.0}
 DRAWN = {"formant_ratio": 1.2, "pitch_ratio": 1.3, "range_ratio": 0.8}
-
-
-def measured_formants(wave, ratio=1.0):
-    """The three lowest resonances in Hz, by linear prediction of order 8 up to 4 kHz times the ratio expected."""
-    rate = 8_000 * ratio
-    narrow = soxr.resample(wave.astype(np.float64), RATE, rate)
-    narrow = narrow[1:] - 0.9 * narrow[:-1]
-    correlation = np.fft.irfft(np.abs(np.fft.rfft(narrow, 2 * len(narrow))) ** 2)[:9]
-    correlation[0] *= 1 + 1e-6
-    matrix = correlation[np.abs(np.subtract.outer(np.arange(8), np.arange(8)))]
-    roots = np.roots(np.r_[1.0, -np.linalg.solve(matrix, correlation[1:])])
-    roots = roots[(roots.imag > 0) & (np.abs(roots) > 0.85)]
-    return np.sort(np.angle(roots) * rate / (2 * np.pi))[:3]
 
 
 def tracked_over(expected_hz, wave):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from interrupting import interrupt_at
 from random_encoders import random_encoder
 
 from ssft.data import Data, PairDataset
@@ -80,14 +81,7 @@ def test_layers_join_from_the_top_at_their_steps_and_resuming_changes_nothing(re
     )
 
     first = make_trainer(recordings, unfreeze_steps=[2, 4], weight_decay=0.1)
-    original = first._step
-
-    def until_third(batches, step):
-        if step == 3:
-            raise KeyboardInterrupt
-        return original(batches, step)
-
-    first._step = until_third
+    interrupt_at(first, 3)
     with pytest.raises(KeyboardInterrupt):
         first.fit(tmp_path / "broken")
     again = make_trainer(recordings, unfreeze_steps=[2, 4], weight_decay=0.1)
