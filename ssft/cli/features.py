@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from ssft.data.corpus import count_reasons
+    from ssft.data.rejects import count_reasons
     from ssft.encoders import PretrainedEncoder
     from ssft.features import Extractor, rank_and_world_size, read_features, write_features
 

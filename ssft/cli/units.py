@@ -165,7 +165,7 @@ def _add_output(parser: argparse.ArgumentParser, example: str) -> None:
 
 def _readable(utterances: Sequence[Utterance]) -> list[Utterance]:
     """Those whose audio can be decoded: the others of a large corpus are not worth looking at."""
-    from ssft.data.manifest import Entry
+    from ssft.data.entry import Entry
     from ssft.data.probe import probe
     from ssft.types import Utterance
 

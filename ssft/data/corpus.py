@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from ssft.data.manifest import Entry, list_folder, read_manifest
+from ssft.data.entry import Entry
+from ssft.data.manifest import list_folder, read_manifest
 from ssft.data.probe import SHORTEST, probe
+from ssft.data.rejects import count_reasons
 from ssft.data.tables import MANIFEST_SUFFIXES
 from ssft.data.targets import Targets, read_targets
 from ssft.errors import DataError, RecipeError, closest
 from ssft.types import Reject, Utterance
-
-_ONE_LINE = str.maketrans("\t\r\n", "   ")
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,10 @@ class Data:
             comes to them, `auto` verifies the audio of up to 5 hours.
         targets: a file with labels of the frames, for losses that need them, which `ssft units encode` makes; `demo`
             names those of the bundled speech.
+        max_rejects: share of the recordings that may be unusable; above it the run stops with a table of them. What is
+            only shorter than min_seconds does not count.
+        held_out: how many utterances are kept from training, to choose a checkpoint by; null is one in twenty, at most
+            64, where train.select is label_free, and none elsewhere.
         allow_outside: let a manifest name files outside its own folder.
         workers: processes that decode and augment; the result does not depend on their number.
     """
@@ -62,6 +65,8 @@ class Data:
     max_seconds: float = 16.0
     verify: Literal["auto", "audio", "header"] = "auto"
     targets: str | None = None
+    max_rejects: float = 0.05
+    held_out: int | None = None
     allow_outside: bool = False
     workers: int = 2
 
@@ -76,6 +81,10 @@ class Data:
             raise RecipeError(f"data.max_seconds={self.max_seconds} is below min_seconds={self.min_seconds}.")
         if self.verify not in (modes := ("auto", "audio", "header")):
             raise RecipeError(f"data.verify='{self.verify}' is not known. {closest(self.verify, modes)}")
+        if not 0 <= self.max_rejects <= 1:
+            raise RecipeError(f"data.max_rejects={self.max_rejects} is a share; give a number from 0 to 1.")
+        if self.held_out is not None and self.held_out < 0:
+            raise RecipeError(f"data.held_out={self.held_out} is negative; 0 keeps nothing from training.")
         if self.workers < 0:
             raise RecipeError(f"data.workers={self.workers} is negative; 0 decodes in the main process.")
 
@@ -141,28 +150,3 @@ def fingerprint(utterances: Sequence[Utterance]) -> str:
     for utterance in sorted(utterances, key=lambda u: u.id):
         digest.update(f"{utterance.id}\t{utterance.start:.3f}\t{utterance.seconds:.3f}\n".encode())
     return digest.hexdigest()[:16]
-
-
-def count_reasons(rejects: Sequence[Reject]) -> str:
-    """Return e.g. `silent 3, corrupt 1`, most frequent first."""
-    counts = Counter(reject.reason for reject in rejects)
-    return ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
-
-
-def merge_rejects(rejects: Sequence[Reject], path: Path) -> list[Reject]:
-    """Return `rejects` and those that an earlier process wrote to `path`, each utterance once."""
-    merged = {reject.id: reject for reject in rejects}
-    lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
-    for name, file, reason, detail in (line.split("\t") for line in lines if line.count("\t") == 3):
-        merged.setdefault(name, Reject(name, Path(file), reason, detail))
-    return list(merged.values())
-
-
-def write_rejects(rejects: Sequence[Reject], path: Path) -> None:
-    """Write rejects.tsv: id, path, reason, detail."""
-    lines = ["id\tpath\treason\tdetail"]
-    for reject in rejects:
-        fields = (reject.id, str(reject.path), reject.reason, reject.detail)
-        lines.append("\t".join(field.translate(_ONE_LINE) for field in fields))
-    # A name that is not UTF-8 is written with its bytes as \xNN.
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")

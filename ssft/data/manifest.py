@@ -6,27 +6,16 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ssft.data.audio import EXTENSIONS, FOREIGN_EXTENSIONS
+from ssft.data.entry import Entry
 from ssft.data.tables import Row, read_rows
 from ssft.errors import DataError
 from ssft.types import Reject
 
 UNLABELLED = frozenset({"", "unknown", "-"})
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of a corpus before its audio has been looked at; `seconds=None` means to the end of the file."""
-
-    id: str
-    path: Path
-    start: float = 0.0
-    seconds: float | None = None
-    speaker: str | None = None
-    text: str | None = None
 
 
 def list_folder(root: Path) -> list[Entry]:

@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ssft.data.audio import FEWEST_SAMPLES, AudioError, read_audio, read_header
-from ssft.data.manifest import Entry
+from ssft.data.entry import Entry
 from ssft.types import SAMPLE_RATE, Reject, Utterance
 
 SHORTEST = 2 * FEWEST_SAMPLES / SAMPLE_RATE

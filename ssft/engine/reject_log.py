@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ssft.data.corpus import count_reasons, merge_rejects, write_rejects
+from ssft.data.rejects import count_reasons, merge_rejects, write_rejects
 from ssft.errors import DataError
 from ssft.types import Reject
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +15,10 @@ from ssft.errors import RecipeError, closest
 
 Schedule = Literal["linear", "cosine", "constant"]
 Precision = Literal["auto", "float32", "bf16"]
+OnCollapse = Literal["warn", "stop", "ignore"]
+
+
+TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,20 @@ class Train:
         eps: of AdamW.
         precision: `auto` is bf16 autocast on a GPU and float32 on a CPU. Weights and losses are float32 in any case.
         save_every: steps between checkpoints; the last step is always saved.
-        keep: how many checkpoints stay on disk.
+        keep: how many of the newest checkpoints stay on disk.
+        select: which checkpoint becomes the adapted model: `last`; `label_free`, the best on utterances that
+            `data.held_out` keeps from training; or the one with the least or most of any number in metrics.jsonl,
+            averaged since the checkpoint before, such as `min:loss` or `max:accuracy`.
+        keep_best: how many of the best checkpoints, as `select` ranks them, stay on disk besides the newest.
+        patience: stop once this many checkpoints in a row were no better than the best by `select`; 0 never.
+        max_discarded: steps in a row that may be thrown away because their loss or gradient was not finite; one more
+            stops the run.
+        on_collapse: what to do once frames have become too much alike: `warn`, `stop` or `ignore`.
         cache_variants: keep the frozen bottom's output in memory, for this many augmented versions of each utterance,
             so that later epochs run only the top; the versions then repeat. 0 augments afresh in every epoch.
+        processes: how many processes must take part, for launchers that start fewer without a word; null takes what
+            there is.
+        trackers: where metrics also go: `tensorboard`, `wandb`, `trackio` or `mlflow`, which must be installed.
         seed: of everything random.
     """
 
@@ -62,12 +78,21 @@ class Train:
     precision: Precision = "auto"
     save_every: int = 500
     keep: int = 2
+    select: str = "last"
+    keep_best: int = 1
+    patience: int = 0
+    max_discarded: int = 3
+    on_collapse: OnCollapse = "warn"
     cache_variants: int = 0
+    processes: int | None = None
+    trackers: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
         at_least_one = ("steps", "accumulate", "save_every", "keep")
-        not_negative = ("warmup_steps", "weight_decay", "cache_variants")
+        not_negative = (
+            "warmup_steps", "weight_decay", "cache_variants", "keep_best", "patience", "max_discarded",
+        )  # fmt: skip
         positive = ("batch_seconds", "lr", "clip_norm", "eps")
         for names, lowest, rule in (
             (at_least_one, 1, "at least 1"),
@@ -77,7 +102,11 @@ class Train:
             for name in names:
                 if not getattr(self, name) >= lowest:
                     raise RecipeError(f"train.{name}={getattr(self, name)} must be {rule}.")
-        for name, choices in (("schedule", get_args(Schedule)), ("precision", get_args(Precision))):
+        for name, choices in (
+            ("schedule", get_args(Schedule)),
+            ("precision", get_args(Precision)),
+            ("on_collapse", get_args(OnCollapse)),
+        ):
             if getattr(self, name) not in choices:
                 value = getattr(self, name)
                 raise RecipeError(f"train.{name}='{value}' is not known. {closest(value, choices)}")
@@ -91,6 +120,20 @@ class Train:
             )
         if self.anchor is not None and not isinstance(self.anchor, Anchor):
             raise RecipeError(f"train.anchor: {self.anchor!r} is no anchor. Give one of {', '.join(ANCHORS)}, or null.")
+        if not re.fullmatch(r"last|label_free|(min|max):\S+", self.select):
+            raise RecipeError(
+                f"train.select='{self.select}' is no way to choose. Give last, label_free, or a number of "
+                "metrics.jsonl as min:loss or max:NAME."
+            )
+        if self.patience and self.select == "last":
+            raise RecipeError(
+                f"train.patience={self.patience} needs something to wait for: set train.select to label_free, or to a "
+                "number such as min:loss."
+            )
+        if self.processes is not None and self.processes < 1:
+            raise RecipeError(f"train.processes={self.processes} must be at least 1, or null for what there is.")
+        if unknown := sorted(set(self.trackers) - set(TRACKERS)):
+            raise RecipeError(f"train.trackers: '{unknown[0]}' is not known. {closest(unknown[0], TRACKERS)}")
         if self.head_lr is not None and not self.head_lr > 0:
             raise RecipeError(f"train.head_lr={self.head_lr} must be positive, or null for the encoder's.")
         if not all(0 <= beta < 1 for beta in self.betas):

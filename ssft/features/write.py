@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ssft.data.corpus import write_rejects
+from ssft.data.rejects import write_rejects
 from ssft.data.targets import write_file
 from ssft.errors import DataError, RecipeError, closest
 from ssft.features.extractor import Extractor, Part

@@ -12,7 +12,8 @@ import soundfile
 
 from ssft.data import Data
 from ssft.data.audio import REASONS
-from ssft.data.corpus import count_reasons, fingerprint, write_rejects
+from ssft.data.corpus import fingerprint
+from ssft.data.rejects import count_reasons, write_rejects
 from ssft.errors import DataError, RecipeError
 from ssft.types import Reject
 
