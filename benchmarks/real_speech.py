@@ -31,7 +31,8 @@ from ssft.evaluation.items import phone_items, read_segments, word_items
 from ssft.features import stream_features
 from ssft.randomness import derive_rng
 from ssft.recipe import load_recipe
-from ssft.runs import export, start, with_overrides
+from ssft.run_export import export
+from ssft.runs import start, with_overrides
 from ssft.types import Utterance
 
 TABLES = {"word": "words", "phone": "alignments"}

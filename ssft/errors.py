@@ -10,6 +10,8 @@ class SsftError(Exception):
     """Anything the user can mend: the command line prints the message, without a traceback, and exits with the code."""
 
     exit_code = 1
+    is_said_elsewhere = False
+    """Whether another process prints the same message."""
 
 
 class RecipeError(SsftError):

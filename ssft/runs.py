@@ -1,12 +1,11 @@
-"""Run folders: start one from a recipe, go on with it, export what it trained."""
+"""Run folders: start one from a recipe, and go on with it."""
 
 from __future__ import annotations
 
 import json
 import platform
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,14 +14,30 @@ from typing import Any
 import torch
 
 from ssft.data import Corpus, PairDataset
+from ssft.data.rejects import read_rejects, refuse_too_many, write_rejects
 from ssft.engine import CheckpointFolder, CorrespondenceModel, CorrespondenceTrainer, TrainResult
-from ssft.engine.checkpoint import Checkpoint, refuse_existing_run, write_atomically
-from ssft.engine.identity import refuse_changes
+from ssft.engine.changes import refuse_changes
+from ssft.engine.checkpoint import refuse_existing_run
+from ssft.engine.interrupt import InterruptFlag
+from ssft.engine.lock import RunLock
 from ssft.engine.optim import trainable
-from ssft.errors import RunError
-from ssft.export import export_encoder, model_card
+from ssft.engine.ranks import Ranks
+from ssft.engine.trackers import refuse_missing_trackers
+from ssft.errors import RecipeError, RunError
+from ssft.files import write_atomically
 from ssft.overrides import apply_overrides, parse_overrides
 from ssft.recipe import Recipe, load_recipe
+from ssft.types import Reject
+
+_CORPUS = "corpus.safetensors"
+_FEWEST_HELD_OUT, _MOST_HELD_OUT = 8, 64
+_MAY_CHANGE = {
+    "data": ("workers", "verify", "max_rejects"),
+    "train": (
+        "keep", "keep_best", "patience", "max_discarded", "on_collapse", "processes", "trackers", "save_every",
+    ),
+}  # fmt: skip
+"""Settings that decide nothing of what a step computes."""
 
 _PACKAGES = ("ssft", "torch", "torchaudio", "transformers", "accelerate", "peft", "soundfile", "soxr", "numpy", "numba")
 
@@ -45,37 +60,81 @@ def start(recipe: Recipe, folder: Path) -> TrainResult:
 
     Raises:
         SsftError: anything the user can mend: recipe, audio, encoder or folder.
+        InterruptedRunError: SIGINT, SIGTERM or SIGUSR1 came.
     """
     recipe = recipe.with_preset(recipe.preset)
     recipe.check()
     recipe.views.check_sources()
+    refuse_missing_trackers(recipe.train.trackers)
+    ranks = Ranks(expected=recipe.train.processes)
+    with ExitStack() as stack:
+        stack.enter_context(InterruptFlag(lambda: "Stopped; there is nothing to resume yet.", noting=False))
+        ranks.on_main(lambda: _begin(recipe, folder, stack))
+        recipe = replace(recipe, encoder=recipe.encoder.pinned())
+        trainer = _trainer(recipe, folder)
+        ranks.on_main(lambda: _write_down(recipe, folder, trainer))
+        return trainer.fit(folder)
+
+
+def resume(folder: Path, *, overrides: Sequence[str] = (), allow_change: Collection[str] = ()) -> TrainResult:
+    """Go on with an interrupted run, exactly where its newest checkpoint stands.
+
+    Args:
+        folder: the run.
+        overrides: settings to change, as `--key value` arguments.
+        allow_change: which settings, or sections of them, may differ from what the checkpoint recorded; also `base`,
+            `corpus` and `labels`.
+
+    Raises:
+        RunError: no run, nothing saved yet, or a recipe, base weights or audio that are not what they were.
+        InterruptedRunError: SIGINT, SIGTERM or SIGUSR1 came.
+    """
+    recipe = recorded_recipe(folder)
+    if overrides:
+        recipe = with_overrides(recipe, list(overrides))
+    refuse_missing_trackers(recipe.train.trackers)
+    ranks = Ranks(expected=recipe.train.processes)
+    with ExitStack() as stack:
+        stack.enter_context(InterruptFlag(lambda: f"Stopped. Continue with: ssft resume {folder}", noting=False))
+        ranks.on_main(lambda: _reenter(recipe, folder, stack, allow_change))
+        return _trainer(recipe, folder).fit(folder, resume=True, allow_change=allow_change)
+
+
+def _begin(recipe: Recipe, folder: Path, stack: ExitStack) -> None:
+    """Take the folder, and write down which audio is used; only the main process does."""
     refuse_existing_run(folder)
-    recipe = replace(recipe, encoder=recipe.encoder.pinned())
     if (folder / "recipe.yaml").exists() and not (folder / "environment.json").exists():
         raise RunError(f"{folder} holds a recipe.yaml that no run wrote, and would lose it; choose another --out.")
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    stack.enter_context(RunLock(folder))
     corpus = recipe.data.load()
-    print(f"audio: {corpus.summary()}" + (f"; see {folder / 'rejects.tsv'}" if corpus.rejects else ""))
-    if note := _note_on_crops(recipe, corpus):
+    rejects = folder / "rejects.tsv"
+    print(f"audio: {corpus.summary()}" + (f"; see {rejects}" if corpus.rejects else ""))
+    if note := note_on_crops(recipe, corpus):
         print(note)
-    trainer = _trainer(recipe, corpus)
+    with _writing(folder):
+        write_rejects(corpus.rejects, rejects)
+        corpus.save(folder / _CORPUS)
+    total = len(corpus.utterances) + len(corpus.rejects)
+    refuse_too_many(corpus.rejects, total=total, limit=recipe.data.max_rejects, where=rejects)
+
+
+def _write_down(recipe: Recipe, folder: Path, trainer: CorrespondenceTrainer) -> None:
     with _writing(folder):
         write_atomically(folder / "recipe.yaml", recipe.to_yaml())
         write_atomically(folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
         write_atomically(folder / "trained.txt", trainable_table(trainer.model) + "\n")
     print(trainable_table(trainer.model))
-    return trainer.fit(folder)
 
 
-def resume(folder: Path) -> TrainResult:
-    """Go on with an interrupted run, exactly where its newest checkpoint stands.
-
-    Raises:
-        RunError: no run, nothing saved yet, or a recipe, base weights or audio that are not what they were.
-    """
-    recipe = recorded_recipe(folder)
-    return _trainer(recipe, recipe.data.load()).fit(folder, resume=True)
+def _reenter(recipe: Recipe, folder: Path, stack: ExitStack, allow_change: Collection[str]) -> None:
+    """Take the folder again, and write down a recipe that was changed on purpose; only the main process does."""
+    stack.enter_context(RunLock(folder))
+    text = recipe.to_yaml()
+    if text != (folder / "recipe.yaml").read_text(encoding="utf-8"):
+        checkpoint, _ = CheckpointFolder(folder / "checkpoints").load()
+        refuse_changes(checkpoint.progress, {"settings": lasting_settings(recipe)}, allowed=allow_change)
+        with _writing(folder):
+            write_atomically(folder / "recipe.yaml", text)
 
 
 def pairs_of(recipe: Recipe, corpus: Corpus, *, on_device: bool = False) -> PairDataset:
@@ -92,37 +151,6 @@ def pairs_of(recipe: Recipe, corpus: Corpus, *, on_device: bool = False) -> Pair
         variants=recipe.train.cache_variants,
         on_device=on_device,
     )
-
-
-def export(folder: Path, to: Path | None = None, *, adapter_only: bool = False) -> Path:
-    """Write the newest checkpoint of a run as a Hugging Face folder, `RUN/adapted` unless told otherwise.
-
-    If the run folder holds a results.md, the model card quotes it.
-
-    Args:
-        folder: the run.
-        to: where to.
-        adapter_only: write the adapter alone, to `RUN/adapter` unless told otherwise.
-
-    Raises:
-        RunError: no run, no checkpoint, a recipe or base weights that are not what they were, a target that is
-            something else, or no adapter, or more than it, was trained and it is to be written alone.
-    """
-    recipe = recorded_recipe(folder)
-    checkpoint, warnings = CheckpointFolder(folder / "checkpoints").load()
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    model = _model(recipe)
-    now = {"base": model.encoder.encoder.weights_hash(), "settings": _lasting_settings(recipe)}
-    refuse_changes(checkpoint.progress, now)
-    model.load_training_state(checkpoint.model)
-    facts = _provenance(recipe, model, checkpoint, folder)
-    encoder, text = model.encoder.encoder, recipe.to_yaml()
-    results = folder / "results.md"
-    measured = results.read_text(encoding="utf-8") if results.is_file() else ""
-    card = model_card(encoder, recipe=text, provenance=facts, results=measured, adapter_only=adapter_only)
-    to = to or folder / ("adapter" if adapter_only else "adapted")
-    return export_encoder(encoder, to, card=card, recipe=text, provenance=facts, adapter_only=adapter_only)
 
 
 def holds_run(folder: Path) -> bool:
@@ -171,46 +199,68 @@ def trainable_table(model: CorrespondenceModel) -> str:
     return f"training layers {layers} (numbered from 1; tensors are named from 0):\n" + "\n".join(lines)
 
 
-def _model(recipe: Recipe) -> CorrespondenceModel:
-    views = recipe.views
-    return CorrespondenceModel(
-        recipe.encoder.load(),
-        recipe.head,
-        recipe.loss,
-        reference=views.reference,
-        loss_layers=views.loss_layers,
-        mask=views.mask,
-    )
+def _trainer(recipe: Recipe, folder: Path) -> CorrespondenceTrainer:
+    """Return the trainer of a run whose audio has been scanned."""
+    corpus = recipe.data.reload(folder / _CORPUS)
+    rejects = {reject.id: reject for reject in read_rejects(folder / "rejects.tsv")}
+    for name in corpus.utterances.ids if rejects else ():
+        rejects.pop(name, None)  # it was found unusable while training, which the trainer finds in the file itself
+    return trainer_of(recipe, corpus, rejects=list(rejects.values()))
 
 
-def _trainer(recipe: Recipe, corpus: Corpus) -> CorrespondenceTrainer:
-    pairs = pairs_of(recipe, corpus, on_device=recipe.views.where == "device")
+def trainer_of(recipe: Recipe, corpus: Corpus, *, rejects: Sequence[Reject] = ()) -> CorrespondenceTrainer:
+    """Return what trains a recipe on a corpus, of which `rejects` could not be used."""
+    training, held_out = corpus, None
+    if count := _held_out_count(recipe, corpus):
+        training, others = corpus.held_out(count)
+        held_out = PairDataset(
+            others,
+            augment=recipe.views.augmented,
+            seed=recipe.train.seed,
+            max_seconds=recipe.data.max_seconds,
+            variants=1,
+        )
     return CorrespondenceTrainer(
         encoder=recipe.encoder,
         head=recipe.head,
         loss=recipe.loss,
-        pairs=pairs,
+        pairs=pairs_of(recipe, training, on_device=recipe.views.where == "device"),
         train=recipe.train,
         reference=recipe.views.reference,
         loss_layers=recipe.views.loss_layers,
         mask=recipe.views.mask,
         workers=recipe.data.workers,
-        rejects=corpus.rejects,
-        settings=_lasting_settings(recipe),
+        held_out=held_out,
+        rejects=rejects,
+        max_rejects=recipe.data.max_rejects,
+        settings=lasting_settings(recipe),
     )
 
 
-def _lasting_settings(recipe: Recipe) -> dict[str, Any]:
+def _held_out_count(recipe: Recipe, corpus: Corpus) -> int:
+    """How many utterances are kept from training."""
+    total, count = len(corpus.utterances), recipe.data.held_out
+    if count is None:
+        count = min(_MOST_HELD_OUT, max(_FEWEST_HELD_OUT, total // 20)) if recipe.train.select == "label_free" else 0
+    if count > total // 2:
+        raise RecipeError(
+            f"{count} of {total} utterances would be kept from training, more than half. Set data.held_out lower, or "
+            "train.select to last."
+        )
+    return count
+
+
+def lasting_settings(recipe: Recipe) -> dict[str, Any]:
     """The settings that decide what a run computes, and so may not change while it lasts."""
     description = recipe.describe()
     del description["name"]
-    for section, names in {"data": ("workers", "verify"), "train": ("keep", "save_every")}.items():
+    for section, names in _MAY_CHANGE.items():
         for name in names:
             del description[section][name]
     return description
 
 
-def _note_on_crops(recipe: Recipe, corpus: Corpus) -> str:
+def note_on_crops(recipe: Recipe, corpus: Corpus) -> str:
     """Say it if long recordings will be heard in part only."""
     longest, variants = recipe.data.max_seconds, recipe.train.cache_variants
     long = [utterance.seconds for utterance in corpus.utterances if utterance.seconds > longest]
@@ -229,23 +279,3 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(f"Cannot write into the run folder {folder}: {error}. Choose another --out.") from error
-
-
-def _provenance(recipe: Recipe, model: CorrespondenceModel, checkpoint: Checkpoint, folder: Path) -> dict[str, Any]:
-    progress, record = checkpoint.progress, folder / "environment.json"
-    return {
-        "name": recipe.name,
-        "ssft": version("ssft"),
-        "base": {
-            "model": recipe.encoder.model,
-            "revision": recipe.encoder.revision,
-            "sha256": progress["base"],
-        },
-        "trained_layers": list(model.encoder.trainable_layers),
-        "trained_parameters": sum(p.numel() for p in trainable(model.encoder).values()),
-        "steps": progress["step"],
-        "heard_hours": progress["seconds"] / 3600,
-        "data": progress["corpus"],
-        "environment": json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None,
-        "recipe": recipe.describe(),
-    }

@@ -78,25 +78,36 @@ def hostile_folder(
         "24 bit.wav": {"subtype": "PCM_24"},
         "float.wav": {"subtype": "FLOAT"},
         "u-law.wav": {"rate": 8_000, "subtype": "ULAW"},
+        "a-law.wav": {"rate": 8_000, "subtype": "ALAW"},
+        "8 bit.wav": {"subtype": "PCM_U8"},
+        "flac by another name.wav": {"format": "FLAC"},
+        "amiga.aiff": {},
     }
     for name, how in usable.items():
         make_audio(root / name, **how)
     tone = soundfile.read(root / "plain.wav", dtype="float32")[0]
     soundfile.write(root / "anti-phase.wav", np.stack([tone, -tone], 1), 16_000)
+    soundfile.write(root / "clipped.wav", np.clip(8 * tone, -1, 1), 16_000)
     plain = (root / "plain.wav").read_bytes()
     for size in (0, 0x7FFFFFFF, 0xFFFFFFFF):
         (root / f"streamed {size:x}.wav").write_bytes(plain[:40] + size.to_bytes(4, "little") + plain[44:])
-    usable = set(usable) | {"anti-phase.wav", "streamed 0.wav", "streamed 7fffffff.wav", "streamed ffffffff.wav"}
+    usable = set(usable) | {"anti-phase.wav", "clipped.wav"}
+    usable |= {"streamed 0.wav", "streamed 7fffffff.wav", "streamed ffffffff.wav"}
 
     (root / "text.wav").write_text("This is no audio.\n" * 40)
     (root / "page.mp3").write_text("<html><body>404 Not Found</body></html>\n" * 40)
     (root / "zero.wav").write_bytes(b"")
     (root / "header only.wav").write_bytes(plain[:44])
     (root / "cut.wav").write_bytes(plain[: len(plain) // 2])
+    (root / "lying header.wav").write_bytes(plain[:40] + (10 * len(plain)).to_bytes(4, "little") + plain[44:])
     flac = make_audio(root / "cut.flac", seconds=2.0)
     flac.write_bytes(flac.read_bytes()[: flac.stat().st_size // 2])
+    unstated = bytearray(make_audio(root / "streamed.flac", seconds=2.0).read_bytes())
+    unstated[21:26] = bytes([unstated[21] & 0xF0, 0, 0, 0, 0])  # the number of samples
+    (root / "streamed.flac").write_bytes(unstated)
     (root / "phone.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(200))
     (root / "gone.wav").symlink_to(root / "nowhere.wav")
+    os.mkfifo(root / "pipe.wav")  # whoever opens it waits for ever
     for name, rate, value in (("silent", 16_000, 0.0), ("dc", 16_000, 0.3), ("dc 44k", 44_100, 0.3)):
         soundfile.write(root / f"{name}.wav", np.full(rate, value), rate)
     for name, value in (("nan", np.nan), ("inf", np.inf), ("huge", 1e30)):
@@ -112,9 +123,12 @@ def hostile_folder(
         "zero.wav": "empty",
         "header only.wav": "empty",
         "cut.wav": "truncated",
+        "lying header.wav": "truncated",
         "cut.flac": "corrupt",
         "phone.m4a": "unsupported",
+        "streamed.flac": "unsupported",
         "gone.wav": "missing",
+        "pipe.wav": "missing",
         "silent.wav": "silent",
         "dc.wav": "silent",
         "dc 44k.wav": "silent",

@@ -9,11 +9,11 @@ from ssft.engine import CorrespondenceTrainer
 
 def interrupt_at(trainer: CorrespondenceTrainer, step: int) -> None:
     """Let the trainer be interrupted where it would make this step, counted from 0."""
-    make = trainer._step
+    make = trainer.make_step._attempt
 
-    def until(batches: Any, number: int) -> Any:
+    def until(parts: Any, number: int, *, watch: bool) -> Any:
         if number == step:
             raise KeyboardInterrupt
-        return make(batches, number)
+        return make(parts, number, watch=watch)
 
-    trainer._step = until
+    trainer.make_step._attempt = until

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssft.errors import DataError
-
-EPSILON = 1e-7
-"""RankMe's constant, which keeps the logarithm finite."""
+from ssft.ops.spread import effective_count, eigenvalues
 
 
 class GramAccumulator:
@@ -68,9 +66,8 @@ class GramAccumulator:
         if not self.count:
             raise DataError("There are no frames to take the rank of.")
         gram = self.scatter if center else self.scatter + self.count * np.outer(self.mean, self.mean)
-        squares = np.linalg.eigvalsh(gram)[::-1]
-        rounding = len(squares) * np.finfo(np.float64).eps * squares[0]
-        return np.sqrt(np.where(squares > max(rounding, 0.0), squares, 0.0))
+        values: NDArray[np.float64] = eigenvalues(torch.from_numpy(gram)).sqrt().numpy()
+        return values
 
 
 def effective_rank(
@@ -102,6 +99,4 @@ def effective_rank(
         for part in [frames] if isinstance(frames, (np.ndarray, Tensor)) else frames:
             gram.update(part)
         frames = gram
-    values = frames.singular_values(center=center)
-    shares = values / (values.sum() + EPSILON)
-    return float(np.exp(-np.sum(shares * np.log(shares + EPSILON))))
+    return float(effective_count(torch.from_numpy(frames.singular_values(center=center))))

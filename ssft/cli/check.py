@@ -44,6 +44,7 @@ def examine(recipe: Recipe) -> list[str]:
     Raises:
         SsftError: what `Recipe.check` raises, but for an encoder that is still to be downloaded.
     """
+    from ssft.data.formats import is_missing
     from ssft.losses import SwappedPrediction
 
     notes = []
@@ -65,7 +66,7 @@ def examine(recipe: Recipe) -> list[str]:
                 f"a batch has about {frames:,.0f} frames, but the codebook wants {needed:,}; raise "
                 "train.batch_seconds, set queue_frames, or take fewer codes"
             )
-    if not recipe.data.path.exists():
+    if recipe.data.root != "demo" and is_missing(recipe.data.root):
         notes.append(f"no audio at {recipe.data.path}; pass --data.root DIR to train")
     if recipe.data.targets_path and not recipe.data.targets_path.exists():
         notes.append(f"no labels at {recipe.data.targets}; make them with `ssft units` and pass --data.targets FILE")

@@ -42,7 +42,8 @@ def run(options: argparse.Namespace) -> None:
     from ssft.data import Data
     from ssft.encoders import PretrainedEncoder
     from ssft.recipe import load_recipe
-    from ssft.runs import export, holds_run, recorded_recipe, resume, start
+    from ssft.run_export import export
+    from ssft.runs import holds_run, recorded_recipe, resume, start
 
     began = time.monotonic()
     recipe = load_recipe("score_tiny")

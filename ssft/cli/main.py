@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssft import __version__
-from ssft.cli import check, demo, export, features, listen, recipes, resume, train, units
+from ssft.cli import check, demo, doctor, export, features, listen, plan, recipes, resume, train, units
 from ssft.cli.arguments import refuse, split_settings
 from ssft.errors import SsftError, closest
 
@@ -21,14 +21,16 @@ VERBS = {
     "demo": demo,
     "recipes": recipes,
     "check": check,
+    "plan": plan,
     "listen": listen,
     "train": train,
     "resume": resume,
     "export": export,
     "units": units,
     "features": features,
+    "doctor": doctor,
 }
-TAKE_SETTINGS = ("check", "listen", "train")
+TAKE_SETTINGS = ("check", "listen", "plan", "resume", "train")
 _SETTINGS = "Settings are given as --train.steps 50 or --train.steps=50."
 
 
@@ -100,7 +102,8 @@ def guarded(job: Callable[[], None]) -> int:
             warnings.showwarning = _show_warning
             job()
     except SsftError as error:
-        print(f"ssft: {error}", file=sys.stderr)
+        if not error.is_said_elsewhere:
+            print(f"ssft: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("ssft: stopped.", file=sys.stderr)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ssft.errors import RecipeError
 
 if TYPE_CHECKING:
+    from ssft.engine import TrainResult
     from ssft.recipe import Recipe
 
 
@@ -43,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
 
 def train(recipe: Recipe, options: argparse.Namespace, *, usage: str, about: str) -> None:
     """Train `recipe` with the overrides in `options`, then export; or, with --help, show every setting."""
-    from ssft.runs import export, start, with_overrides
+    from ssft.runs import start, with_overrides
 
     recipe = with_overrides(recipe, options.overrides)
     if options.help:
@@ -53,9 +54,16 @@ def train(recipe: Recipe, options: argparse.Namespace, *, usage: str, about: str
         print("\n\n".join(filter(None, parts)))
         return
     folder = options.out or Path("runs") / recipe.name
-    result = start(recipe, folder)
-    print(f"trained {result.steps:,} steps on {result.hours:.2f} h of audio; last loss {result.loss:.4f}")
-    finish(export(folder))
+    conclude(start(recipe, folder))
+
+
+def conclude(result: TrainResult) -> None:
+    """Export what a run trained, and say how to load it; of several processes, one does."""
+    from ssft.run_export import export
+
+    if result.is_main:
+        print(f"trained {result.steps:,} steps on {result.hours:.2f} h of audio; last loss {result.loss:.4f}")
+        finish(export(result.folder))
 
 
 def finish(adapted: Path) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from ssft.data.containers import audio_chunk, open_streamed_wav, states_length
+from ssft.data.containers import as_streamed_wav, audio_chunk, states_length
+from ssft.data.sources import Member, open_bytes
 from ssft.errors import DataError
 from ssft.types import SAMPLE_RATE
 
@@ -36,6 +37,7 @@ REASONS = {
     "outside": "the segment lies outside the file",
     "bad_row": "the manifest row cannot be read",
     "no_labels": "data.targets has no labels for it",
+    "changed": "the file has changed since it was scanned",
 }
 """The closed set of reasons in rejects.tsv."""
 
@@ -48,21 +50,28 @@ LOUDEST_PEAK = 1e6
 FEWEST_SAMPLES = 400
 """What a wav2vec 2.0 stem needs for one frame, at `SAMPLE_RATE`."""
 
+_MOST_FRAMES = 1 << 48  # at 48 kHz, 186 years
+
 # Samples. An MP3 frame borrows bits from up to nine frames before it: what follows a seek is noise for 50 ms.
 _MP3_LEAD = 10 * 1152
 
 
 class AudioError(DataError):
-    """A recording cannot be used; `reason` is one of `REASONS`, `detail` a sentence for people."""
+    """A recording cannot be used; `reason` is one of `REASONS`, `detail` a sentence for people.
 
-    def __init__(self, reason: str, path: Path, detail: str = "") -> None:
-        super().__init__(reason, path, detail)
+    `member` says which recording of the file it is, where the file holds several.
+    """
+
+    def __init__(self, reason: str, path: Path, detail: str = "", member: str = "") -> None:
+        super().__init__(reason, path, detail, member)
         self.reason = reason
         self.path = path
         self.detail = detail or REASONS[reason]
+        self.member = member
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}, {self.detail}"
+        where = f"{self.path}, {self.member}" if self.member else str(self.path)
+        return f"{where}: {self.reason}, {self.detail}"
 
 
 @dataclass(frozen=True)
@@ -74,29 +83,35 @@ class Header:
     channels: int
 
 
-def read_header(path: Path) -> Header:
-    """Return length, rate and channels of a file.
+def read_header(path: Path, *, member: str = "") -> Header:
+    """Return length, rate and channels of a recording.
+
+    Args:
+        path: any format libsndfile reads, or a file that holds many recordings.
+        member: which of those (`ssft.data.sources`).
 
     Raises:
         AudioError: missing, unsupported, empty, corrupt or truncated.
     """
-    with _opened(path) as file:
+    with _opened(path, member) as file:
         if file.frames == 0:
-            raise AudioError("empty", path)
+            raise AudioError("empty", path, member=member)
         header = Header(file.frames / file.samplerate, file.samplerate, file.channels)
-    chunk = audio_chunk(path)
+    with open_bytes(path, member) as data:
+        chunk = audio_chunk(data)
     if chunk is not None and chunk.is_cut:
-        raise AudioError("truncated", path, f"{chunk.available} of {chunk.stated} bytes of audio are there")
+        raise AudioError("truncated", path, f"{chunk.available} of {chunk.stated} bytes of audio are there", member)
     return header
 
 
-def read_audio(path: Path, *, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
-    """Decode a file, or the part of it that begins at `start`, to a waveform [T] float32 at 16 kHz mono.
+def read_audio(path: Path, *, member: str = "", start: float = 0.0, seconds: float | None = None) -> np.ndarray:
+    """Decode a recording, or the part of it that begins at `start`, to a waveform [T] float32 at 16 kHz mono.
 
     Only the part asked for is decoded, so a crop of a three-hour recording costs what the crop costs.
 
     Args:
-        path: any format libsndfile reads.
+        path: any format libsndfile reads, or a file that holds many recordings.
+        member: which of those (`ssft.data.sources`).
         start: in seconds.
         seconds: length of the part; to the end if None.
 
@@ -107,55 +122,75 @@ def read_audio(path: Path, *, start: float = 0.0, seconds: float | None = None) 
         >>> read_audio(Path("a.flac"), start=1.0, seconds=2.0).shape
         (32000,)
     """
-    with _opened(path) as file:
+    with _opened(path, member) as file:
         rate, first = file.samplerate, round(start * file.samplerate)
         left = file.frames - first
         if left < 0:
-            raise AudioError("outside", path, f"begins at {start:g} s of {file.frames / rate:.3f} s")
+            raise AudioError("outside", path, f"begins at {start:g} s of {file.frames / rate:.3f} s", member)
         wanted = left if seconds is None else min(round(seconds * rate), left)
         lead = _lead(file, first)
         if lead < first:
             file.seek(first - lead)
         samples = file.read(lead + wanted, dtype="float32", always_2d=True)[lead:]
-        guessed = len(samples) < wanted and file.format == "MP3" and not states_length(path)
+        guessed = len(samples) < wanted and file.format == "MP3" and not _states_length(path, member)
     if len(samples) < wanted and not guessed:
-        raise AudioError("truncated", path, f"{len(samples)} of {wanted} samples could be decoded")
+        raise AudioError("truncated", path, f"{len(samples)} of {wanted} samples could be decoded", member)
     if len(samples) == 0:
-        raise AudioError("empty", path)
+        raise AudioError("empty", path, member=member)
     if not (peak := np.abs(samples).max()) <= LOUDEST_PEAK:
-        raise AudioError("not_finite", path, f"the peak is {peak:g}, full scale is 1")
+        raise AudioError("not_finite", path, f"the peak is {peak:g}, full scale is 1", member)
     wave = _to_mono(samples)
     # Before resampling, which rings at the edges of a constant.
     if np.abs(wave - wave.mean()).max() < SILENCE_PEAK:
-        raise AudioError("silent", path)
+        raise AudioError("silent", path, member=member)
     if rate != SAMPLE_RATE:
         wave = soxr.resample(wave, rate, SAMPLE_RATE)
     if len(wave) == 0:
-        raise AudioError("empty", path)
+        raise AudioError("empty", path, member=member)
     return wave
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    """Open a file for decoding; what libsndfile has against it, now or while decoding, becomes an `AudioError`."""
-    if not os.path.isfile(path):
-        raise AudioError("missing", path)
-    if path.stat().st_size == 0:
-        raise AudioError("empty", path)
-    if path.suffix.lower() in FOREIGN_EXTENSIONS:
-        raise AudioError("unsupported", path)
-    # As bytes, because a name that is not UTF-8 is a name too. Windows has no such names and wants text.
-    name = str(path) if os.name == "nt" else os.fsencode(path)
+def _opened(path: Path, member: str) -> Iterator[soundfile.SoundFile]:
+    """Open a recording for decoding; what libsndfile has against it, now or later, becomes an `AudioError`."""
+    _check_bytes(path, member)
     try:
         with ExitStack() as stack:
-            file = stack.enter_context(soundfile.SoundFile(name))
-            if file.frames == 0 and (streamed := open_streamed_wav(path)):
-                file = stack.enter_context(soundfile.SoundFile(stack.enter_context(streamed)))
+            # By its name if it has one: that takes half the time. As bytes, because a name that is not UTF-8 is a name
+            # too; Windows has no such names and wants text.
+            name = str(path) if os.name == "nt" else os.fsencode(path)
+            source = stack.enter_context(open_bytes(path, member)) if member else name
+            file = stack.enter_context(soundfile.SoundFile(source))
+            if file.frames == 0 and (streamed := as_streamed_wav(stack.enter_context(open_bytes(path, member)))):
+                file = stack.enter_context(soundfile.SoundFile(streamed))
+            if file.frames > _MOST_FRAMES:
+                # Nor can libsndfile find its end.
+                detail = f"a {file.format} that was written into a pipe and does not state its length; write it again"
+                raise AudioError("unsupported", path, detail, member)
             yield file
     except (soundfile.SoundFileError, OSError) as error:
         # "File does not exist" is what libsndfile says of an MP3 that is none.
         said = "" if "does not exist" in str(error) else getattr(error, "error_string", str(error))
-        raise AudioError("corrupt", path, said) from None
+        raise AudioError("corrupt", path, said, member) from None
+
+
+def _check_bytes(path: Path, member: str) -> None:
+    """Raise unless there are bytes, all of them, in a format that might be decoded."""
+    if not os.path.isfile(path):
+        raise AudioError("missing", path, member=member)
+    file_size = path.stat().st_size
+    place = Member.parse(member) if member else Member(path.name, 0, file_size)
+    if place.size == 0:
+        raise AudioError("empty", path, member=member)
+    if (there := max(0, file_size - place.offset)) < place.size:
+        raise AudioError("truncated", path, f"{there} of {place.size} bytes are in the file", member)
+    if Path(place.name).suffix.lower() in FOREIGN_EXTENSIONS:
+        raise AudioError("unsupported", path, member=member)
+
+
+def _states_length(path: Path, member: str) -> bool:
+    with open_bytes(path, member) as data:
+        return states_length(data)
 
 
 def _lead(file: soundfile.SoundFile, first: int) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -32,70 +32,82 @@ class AudioChunk(NamedTuple):
         return self.available < self.stated < _UNKNOWN_SIZE
 
 
-def audio_chunk(path: Path) -> AudioChunk | None:
+def audio_chunk(file: BinaryIO) -> AudioChunk | None:
     """Return the chunk that holds the samples; None if the file is neither WAV nor AIFF, or has none."""
-    with path.open("rb") as file:
-        head = file.read(12)
-        order, wanted = _LAYOUTS.get((head[:4], head[8:]), ("", b""))
-        while wanted and len(header := file.read(8)) == 8:
-            (size,) = struct.unpack(order, header[4:])
-            if header[:4] == wanted:
-                return AudioChunk(file.tell(), size, path.stat().st_size - file.tell())
-            file.seek(size + size % 2, io.SEEK_CUR)
+    total = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(12)
+    order, wanted = _LAYOUTS.get((head[:4], head[8:]), ("", b""))
+    while wanted and len(header := file.read(8)) == 8:
+        (size,) = struct.unpack(order, header[4:])
+        if header[:4] == wanted:
+            return AudioChunk(file.tell(), size, total - file.tell())
+        file.seek(size + size % 2, os.SEEK_CUR)
     return None
 
 
-def open_streamed_wav(path: Path) -> io.FileIO | None:
-    """Open a WAV whose header states no samples though there are some; None if this is no such file.
+def as_streamed_wav(file: BinaryIO) -> io.RawIOBase | None:
+    """Return `file` as one to be read to its end, if it is a WAV whose header states no samples though there are some.
 
     An encoder that writes into a pipe, or a recorder that was switched off, leaves a length of 0 behind. libsndfile
     takes that literally.
     """
-    chunk = audio_chunk(path)
+    chunk = audio_chunk(file)
     if chunk is None or chunk.stated or not chunk.available:
         return None
-    with path.open("rb") as file:
-        file.seek(chunk.offset)
-        if _is_chunks(file, chunk.available):
-            return None  # a finished file that really is empty, with its tags behind the samples it has not got
-    return _ToTheEnd(path, chunk.offset - 4)
+    file.seek(chunk.offset)
+    if _is_chunks(file, chunk.available):
+        return None  # a finished file that really is empty, with its tags behind the samples it has not got
+    return _ToTheEnd(file, chunk.offset - 4)
 
 
-def states_length(path: Path) -> bool:
+def states_length(file: BinaryIO) -> bool:
     """Whether an MP3 says how many frames it has. If not, its length is a guess from its first frames' bit rate."""
-    with path.open("rb") as file:
-        head = file.read(10)
-        tag = 0
-        if head[:3] == b"ID3" and len(head) == 10:
-            tag = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
-        file.seek(tag)
-        first_frame = file.read(512)
+    file.seek(0)
+    head = file.read(10)
+    tag = 0
+    if head[:3] == b"ID3" and len(head) == 10:
+        tag = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+    file.seek(tag)
+    first_frame = file.read(512)
     return any(mark in first_frame for mark in (b"Xing", b"Info", b"VBRI"))
 
 
-class _ToTheEnd(io.FileIO):
+class _ToTheEnd(io.RawIOBase):
     """A file in which the four bytes at `size_at` read as 2^32 - 1."""
 
-    def __init__(self, path: Path, size_at: int) -> None:
-        super().__init__(path)
-        self.size_at = size_at
+    def __init__(self, file: BinaryIO, size_at: int) -> None:
+        super().__init__()
+        file.seek(0)
+        self._file = file
+        self._size_at = size_at
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(position, whence)
 
     def readinto(self, buffer: Buffer) -> int:
-        position = self.tell()
-        count = super().readinto(buffer) or 0
+        position = self._file.tell()
         view = memoryview(buffer).cast("B")
-        for at in range(self.size_at - position, self.size_at - position + 4):
-            if 0 <= at < count:
+        data = self._file.read(len(view))
+        view[: len(data)] = data
+        for at in range(self._size_at - position, self._size_at - position + 4):
+            if 0 <= at < len(data):
                 view[at] = 0xFF
-        return count
+        return len(data)
 
 
-def _is_chunks(file: io.BufferedReader, available: int) -> bool:
+def _is_chunks(file: BinaryIO, available: int) -> bool:
     """Whether the next `available` bytes are whole RIFF chunks and nothing else."""
     while available >= 8:
         name, size = struct.unpack("<4sI", file.read(8))
         if not (name.isascii() and name.decode("ascii").isprintable()):
             return False
         available -= 8 + size + size % 2
-        file.seek(size + size % 2, io.SEEK_CUR)
+        file.seek(size + size % 2, os.SEEK_CUR)
     return available in (0, -1)

@@ -2,39 +2,65 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
+
+import numpy as np
 
 from ssft.data.entry import Entry
-from ssft.data.manifest import list_folder, read_manifest
-from ssft.data.probe import SHORTEST, probe
+from ssft.data.formats import list_entries
+from ssft.data.probe import SHORTEST, scan
+from ssft.data.progress import with_progress
 from ssft.data.rejects import count_reasons
-from ssft.data.tables import MANIFEST_SUFFIXES
 from ssft.data.targets import Targets, read_targets
+from ssft.data.utterances import Utterances
 from ssft.errors import DataError, RecipeError, closest
 from ssft.types import Reject, Utterance
+
+Verify = Literal["auto", "audio", "header", "manifest"]
 
 
 @dataclass(frozen=True)
 class Corpus:
     """The utterances that can be used, in a fixed order, what was left out and why, and labels if there are any."""
 
-    utterances: list[Utterance]
-    rejects: list[Reject]
+    utterances: Utterances
+    rejects: list[Reject] = field(default_factory=list)
     targets: Targets | None = None
 
     @property
     def hours(self) -> float:
-        return sum(utterance.seconds for utterance in self.utterances) / 3600
+        return self.utterances.hours
 
     def summary(self) -> str:
         """One line for people: how much there is, how much was left out, and why."""
         line = f"{len(self.utterances):,} utterances, {self.hours:.2f} h"
         return f"{line}; {len(self.rejects):,} rejected ({count_reasons(self.rejects)})" if self.rejects else line
+
+    def held_out(self, count: int) -> tuple[Corpus, Utterances]:
+        """Split off some utterances that are not to be trained on: those whose ids have the smallest hashes.
+
+        They are the same in whatever order the corpus is, and mostly the same when it grows.
+
+        Raises:
+            DataError: nothing would be left to train on.
+        """
+        if not 0 <= count < len(self.utterances):
+            raise DataError(f"{count:,} of {len(self.utterances):,} utterances cannot be kept from training.")
+        chosen = np.zeros(len(self.utterances), dtype=bool)
+        chosen[np.argsort(self.utterances.id_hashes, kind="stable")[:count]] = True
+        return replace(self, utterances=self.utterances[~chosen]), self.utterances[chosen]
+
+    def save(self, path: Path) -> None:
+        """Write the utterances to a file, from which `Data.reload` has them without looking at any audio.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        self.utterances.save(path)
 
 
 @dataclass(frozen=True)
@@ -42,13 +68,16 @@ class Data:
     """Which audio to train on.
 
     Args:
-        root: a folder (searched recursively), a TSV, CSV or JSONL manifest, or `demo`, the bundled speech.
-        split: with a manifest, only the rows of this split.
+        root: a folder (searched recursively), a TSV, CSV or JSONL manifest, any other input of docs/data.md, or `demo`,
+            the bundled speech.
+        split: which part of the input to use, where its parts have names.
         min_seconds: shorter recordings are rejected.
         max_seconds: from longer ones a random part of this length is taken, another one in every epoch (or variant,
             see train.cache_variants).
-        verify: `audio` decodes every file before training, `header` reads only headers and finds bad samples when it
-            comes to them, `auto` verifies the audio of up to 5 hours.
+        verify: what is looked at before training; the rest is found, listed and left out when its turn comes.
+            `audio` decodes every file, `header` reads only headers, `manifest` only those of recordings whose length
+            is not stated. `auto` decodes up to 5 hours, reads the headers of up to 100,000 recordings, and does as
+            `manifest` with more.
         targets: a file with labels of the frames, for losses that need them, which `ssft units encode` makes; `demo`
             names those of the bundled speech.
         max_rejects: share of the recordings that may be unusable; above it the run stops with a table of them. What is
@@ -63,7 +92,7 @@ class Data:
     split: str | None = None
     min_seconds: float = 0.2
     max_seconds: float = 16.0
-    verify: Literal["auto", "audio", "header"] = "auto"
+    verify: Verify = "auto"
     targets: str | None = None
     max_rejects: float = 0.05
     held_out: int | None = None
@@ -79,7 +108,7 @@ class Data:
             )
         if not self.max_seconds >= self.min_seconds:
             raise RecipeError(f"data.max_seconds={self.max_seconds} is below min_seconds={self.min_seconds}.")
-        if self.verify not in (modes := ("auto", "audio", "header")):
+        if self.verify not in (modes := get_args(Verify)):
             raise RecipeError(f"data.verify='{self.verify}' is not known. {closest(self.verify, modes)}")
         if not 0 <= self.max_rejects <= 1:
             raise RecipeError(f"data.max_rejects={self.max_rejects} is a share; give a number from 0 to 1.")
@@ -103,50 +132,51 @@ class Data:
         return Path(self.targets).expanduser() if self.targets else None
 
     def load(self) -> Corpus:
-        """List the corpus and look at every file, in parallel.
+        """List the corpus and look at its files, several at a time.
 
         Raises:
-            DataError: no such folder or manifest, no audio in it, none that can be used, or labels that cannot be read.
+            DataError: nothing there, no audio in it, none that can be used, or labels that cannot be read.
         """
-        entries, rejects = self._entries()
-        found = probe(entries, min_seconds=self.min_seconds, verify=self.verify)
-        rejects += [item for item in found if isinstance(item, Reject)]
-        utterances = [item for item in found if isinstance(item, Utterance)]
+        is_demo = self.root == "demo"
+        split = "train" if is_demo and self.split is None else self.split
+        found = list_entries(self.path if is_demo else self.root, split=split, allow_outside=self.allow_outside)
+        rejects: list[Reject] = []
+        listed = Utterances.of(_without_rejects(with_progress(found, "listing audio"), rejects))
+        utterances, unusable = scan(listed.with_unique_ids(), min_seconds=self.min_seconds, verify=self.verify)
+        rejects += unusable
         targets = read_targets(self.targets_path) if self.targets_path else None
         if targets is not None:
-            unlabelled = [utterance for utterance in utterances if utterance.id not in targets]
-            rejects += [Reject(u.id, u.path, "no_labels", f"no labels in {self.targets}") for u in unlabelled]
-            utterances = [utterance for utterance in utterances if utterance.id in targets]
-        corpus = Corpus(utterances, rejects, targets)
-        if not corpus.utterances:
-            examples = "\n".join(f"  {r.path}: {r.reason}, {r.detail}" for r in corpus.rejects[:5])
+            labelled = np.fromiter((name in targets for name in utterances.ids), bool, count=len(utterances))
+            rejects += [
+                Reject(u.id, u.path, "no_labels", f"no labels in {self.targets}") for u in utterances[~labelled]
+            ]
+            utterances = utterances[labelled]
+        if not utterances:
+            examples = "\n".join(f"  {r.path}: {r.reason}, {r.detail}" for r in rejects[:5])
             raise DataError(
-                f"None of the {len(corpus.rejects):,} recordings in {self.path} can be used "
-                f"({count_reasons(corpus.rejects)}):\n{examples}"
+                f"None of the {len(rejects):,} recordings in {self.path} can be used "
+                f"({count_reasons(rejects)}):\n{examples}"
             )
-        return corpus
+        return Corpus(utterances, rejects, targets)
 
-    def _entries(self) -> tuple[list[Entry], list[Reject]]:
-        path = self.path
-        if not path.exists():
-            raise DataError(f"{path} does not exist. Pass a folder of audio or a manifest: --data.root DIR.")
-        if path.is_file():
-            if path.suffix.lower() not in MANIFEST_SUFFIXES:
-                kinds = ", ".join(sorted(MANIFEST_SUFFIXES))
-                raise DataError(f"{path} is neither a folder nor a manifest ({kinds}). Pass the folder that it is in.")
-            split = "train" if self.root == "demo" and self.split is None else self.split
-            return read_manifest(path, split=split, allow_outside=self.allow_outside)
-        if self.split is not None:
-            raise DataError(f"data.split='{self.split}' needs a manifest with a split column, but {path} is a folder.")
-        entries = list_folder(path)
-        if not entries:
-            raise DataError(f"{path} holds no audio. Looked for wav, flac, mp3, ogg, opus and aiff, in all subfolders.")
-        return entries, []
+    def reload(self, path: Path) -> Corpus:
+        """Return the corpus that `Corpus.save` wrote, and labels as they are now; no audio is looked at.
+
+        Raises:
+            DataError: no such file, one that is not as it was written, or labels that cannot be read.
+        """
+        return Corpus(Utterances.load(path), targets=read_targets(self.targets_path) if self.targets_path else None)
 
 
 def fingerprint(utterances: Sequence[Utterance]) -> str:
     """Hash of every id and length: the same on any machine that holds the same corpus."""
-    digest = hashlib.sha256()
-    for utterance in sorted(utterances, key=lambda u: u.id):
-        digest.update(f"{utterance.id}\t{utterance.start:.3f}\t{utterance.seconds:.3f}\n".encode())
-    return digest.hexdigest()[:16]
+    return Utterances.of(utterances).fingerprint
+
+
+def _without_rejects(items: Iterable[Entry | Reject], rejects: list[Reject]) -> Iterator[Entry]:
+    """Give the entries, and put the rejects into a list."""
+    for item in items:
+        if isinstance(item, Reject):
+            rejects.append(item)
+        else:
+            yield item

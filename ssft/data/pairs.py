@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from ssft.data.audio import FEWEST_SAMPLES, AudioError, read_audio
+from ssft.data.probe import ROUNDING_SECONDS
 from ssft.data.targets import Targets
+from ssft.data.utterances import Utterances, stamp_of
 from ssft.errors import DataError
 from ssft.randomness import derive_rng, derive_seed
 from ssft.types import SAMPLE_RATE, Augmentation, DrawnAugmentation, Pair, Reject, Utterance
@@ -68,7 +71,7 @@ class PairDataset(Dataset[Pair | Reject]):
         frame_samples: int = 320,
         on_device: bool = False,
     ) -> None:
-        self.utterances = list(utterances)
+        self.utterances = Utterances.of(utterances)
         self.augment = augment
         self.augment_original = augment_original
         self.targets = targets
@@ -84,14 +87,14 @@ class PairDataset(Dataset[Pair | Reject]):
         return len(self.utterances)
 
     @property
-    def seconds(self) -> list[float]:
-        """Length of each utterance after cropping, which is what a batch budget counts."""
-        return [min(utterance.seconds, self.max_seconds) for utterance in self.utterances]
+    def seconds(self) -> NDArray[np.float64]:
+        """Length of each utterance after cropping, which is what a batch budget counts, [N]."""
+        return np.minimum(self.utterances.seconds, self.max_seconds)
 
     def original_varies(self, index: int) -> bool:
         """Whether the original is another one in every epoch: a part, augmented, or delayed."""
-        cropped = self.utterances[index].seconds > self.max_seconds
-        return cropped or self.augment_original is not None or bool(self.pad_jitter)
+        cropped = self.utterances.seconds[index] > self.max_seconds
+        return bool(cropped) or self.augment_original is not None or bool(self.pad_jitter)
 
     def epoch_of_draw(self, epoch: int) -> int:
         """The epoch that the random draws use: `epoch` itself, or its variant."""
@@ -100,12 +103,12 @@ class PairDataset(Dataset[Pair | Reject]):
     def swapped(self, key: Key) -> bool:
         """Whether the two roles are exchanged for this pair. Never frozen by `variants`: exchanging costs nothing."""
         epoch, index = key
-        return bool(derive_rng(self.seed, epoch, self.utterances[index].id, "swap").random() < self.swap)
+        return bool(derive_rng(self.seed, epoch, self.utterances.ids[index], "swap").random() < self.swap)
 
     def drawn_seed(self, key: Key) -> int:
         """The seed for what is drawn for this pair after the data. Never frozen by `variants`, as `swapped`."""
         epoch, index = key
-        return derive_seed(self.seed, epoch, self.utterances[index].id, "views")
+        return derive_seed(self.seed, epoch, self.utterances.ids[index], "views")
 
     def __getitem__(self, key: Key) -> Pair | Reject:
         epoch, index = key
@@ -150,6 +153,9 @@ class PairDataset(Dataset[Pair | Reject]):
         """
         epoch, index = key
         utterance = self.utterances[index]
+        stamp = stamp_of(utterance.path) if utterance.stamp else None
+        if stamp is not None and stamp != utterance.stamp:
+            raise AudioError("changed", utterance.path, member=utterance.member)
         return self._crop(utterance, derive_rng(self.seed, self.epoch_of_draw(epoch), utterance.id, "crop"))
 
     def _crop(self, utterance: Utterance, rng: np.random.Generator, tries: int = _CROPS) -> tuple[np.ndarray, float]:
@@ -157,7 +163,7 @@ class PairDataset(Dataset[Pair | Reject]):
         seconds = min(utterance.seconds, self.max_seconds)
         offset = rng.uniform(0.0, utterance.seconds - seconds)
         try:
-            wave = read_audio(utterance.path, start=utterance.start + offset, seconds=seconds)
+            wave = read_audio(utterance.path, member=utterance.member, start=utterance.start + offset, seconds=seconds)
         except AudioError as error:
             # A pause in a long recording is no defect: draw another place.
             if error.reason in ("silent", "empty") and seconds < utterance.seconds and tries > 1:
@@ -165,6 +171,10 @@ class PairDataset(Dataset[Pair | Reject]):
             raise
         if len(wave) < FEWEST_SAMPLES:
             raise AudioError("too_short", utterance.path, f"{len(wave)} samples at {SAMPLE_RATE} Hz")
+        # What a header said may be a guess, as in MP3; what a manifest said and nobody has checked must be true.
+        if utterance.stamp is None and (heard := len(wave) / SAMPLE_RATE) < seconds - ROUNDING_SECONDS:
+            detail = f"{heard:.3f} s of {seconds:.3f} s from {utterance.start + offset:.3f} s on are there"
+            raise AudioError("outside", utterance.path, detail, utterance.member)
         return wave, offset
 
     def _lead(self, samples: int, rng: np.random.Generator) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from ssft.errors import DataError
 
@@ -24,13 +25,14 @@ COLUMNS = {
     "split": ("split",),
 }
 
+_KEYS_REMEMBERED = 1024
 
-@dataclass(frozen=True)
-class Row:
+
+class Row(NamedTuple):
     """One line of a manifest: its cells under our names for the columns, or what is wrong with it."""
 
     line: int
-    cells: dict[str, str] = field(default_factory=dict)
+    cells: dict[str, str]
     problem: str = ""
 
 
@@ -50,46 +52,57 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def _json_rows(lines: Iterable[str]) -> Iterator[Row]:
+    # Lines of one file have few different sets of keys. Looking through the aliases once for each saves half the time.
+    places = lru_cache(_KEYS_REMEMBERED)(_places)
     for number, text in enumerate(lines, start=1):
         if not text.strip():
             continue
         try:
             row = json.loads(text)
-        except ValueError as error:
-            yield Row(number, problem=f"not JSON: {error}")
+        except (ValueError, RecursionError) as error:
+            yield Row(number, {}, f"not JSON: {error}")
             continue
         if not isinstance(row, dict):
-            yield Row(number, problem="not a JSON object; expected one {...} per line")
+            yield Row(number, {}, "not a JSON object; expected one {...} per line")
             continue
-        yield Row(number, _known_cells({key: str(value) for key, value in row.items() if value is not None}))
+        names = tuple(row)
+        yield Row(number, _cells(places(names), [row[name] for name in names]))
 
 
 def _table_rows(file: Iterable[str], path: Path) -> Iterator[Row]:
     # A quotation mark in a TSV is a character like any other. In a CSV one that is never closed is an error, or it
     # would swallow every row after it.
     if path.suffix.lower() == ".tsv":
-        reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
     else:
-        reader = csv.DictReader(file, strict=True)
-    columns = [name.strip().lower() for name in reader.fieldnames or ()]
-    if not set(columns) & set(COLUMNS["path"]):
+        reader = csv.reader(file, strict=True)
+    header = tuple(next(reader, ()))
+    places, count = _places(header), len(header)
+    if not any(name == "path" for name, _ in places):
+        found = ", ".join(name.strip().lower() for name in header)
         raise DataError(
-            f"{path} has no column for the audio path. Found: {', '.join(columns) or 'nothing'}. "
+            f"{path} has no column for the audio path. Found: {found or 'nothing'}. "
             f"Name one of them {' or '.join(COLUMNS['path'][:3])} in the header line."
         )
     for row in reader:
-        extra = row.pop(None, [])
-        cells = _known_cells({key: value for key, value in row.items() if value is not None})
-        count = len(columns)
-        yield Row(reader.line_num, cells, f"{count + len(extra)} fields, the header has {count}" if extra else "")
+        if row:
+            problem = f"{len(row)} fields, the header has {count}" if len(row) > count else ""
+            yield Row(reader.line_num, _cells(places, row), problem)
 
 
-def _known_cells(row: Mapping[str, str]) -> dict[str, str]:
-    """The cells that mean something to us, under our names for the columns."""
-    row = {key.strip().lower(): value.strip() for key, value in row.items()}
-    found = {}
-    for name, aliases in COLUMNS.items():
-        value = next((row[alias] for alias in aliases if alias in row), None)
-        if value is not None:
-            found[name] = value
-    return found
+def _places(header: tuple[str, ...]) -> list[tuple[str, list[int]]]:
+    """Where each of our columns may be found, the most likely place first."""
+    places = {name.strip().lower(): place for place, name in enumerate(header)}
+    found = ((name, [places[alias] for alias in aliases if alias in places]) for name, aliases in COLUMNS.items())
+    return [(name, candidates) for name, candidates in found if candidates]
+
+
+def _cells(places: list[tuple[str, list[int]]], row: Sequence[Any]) -> dict[str, str]:
+    """The cells that mean something to us, under our names for the columns; short rows and nulls have fewer."""
+    cells = {}
+    for name, candidates in places:
+        for place in candidates:
+            if place < len(row) and row[place] is not None:
+                cells[name] = str(row[place]).strip()
+                break
+    return cells

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ssft.errors import DataError
+from ssft.files import write_atomically
 from ssft.types import SAMPLE_RATE
 
 KIND = "ssft_targets"
@@ -189,11 +189,9 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
         DataError: it cannot be written.
     """
-    partial = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        os.replace(partial, path)
+        write_atomically(path, content)
     except OSError as error:
         raise DataError(f"Cannot write {path}: {error.strerror}. Give a file in another folder.") from None
 

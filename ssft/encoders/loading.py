@@ -82,9 +82,7 @@ def import_transformers() -> None:
         EncoderError: torch and torchaudio do not fit together.
     """
     try:
-        import transformers
-
-        transformers.AutoModel  # noqa: B018 (the import that fails is lazy)
+        import transformers.models.hubert.modeling_hubert  # noqa: F401 (transformers itself imports lazily)
     except (OSError, RuntimeError, ImportError) as error:
         raise EncoderError(
             f"transformers cannot be imported: {error}\nMost often torch and torchaudio are of different builds. "

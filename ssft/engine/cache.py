@@ -55,31 +55,19 @@ class CachedPairs(Dataset[Pair | Reject]):
         self.augment = augment
         self._kept: dict[Key, Pair | Reject] = {}
         self._originals: dict[int, Tensor] = {}
-        needed = sorted({(pairs.epoch_of_draw(epoch), index) for epoch, index in keys})
-        self._refuse_if_too_large(needed)
-        self._fill(needed, workers)
+        if needed := needed_draws(pairs, keys):
+            refuse_large_cache(pairs, encoder, needed)
+            self._fill(needed, workers)
 
     def __getitem__(self, key: Key) -> Pair | Reject:
         epoch, index = key
         place = (self.pairs.epoch_of_draw(epoch), index)
         if place not in self._kept:
-            self._encode([place], [self.pairs[place]])
+            self.encode([place], [self.pairs[place]])
         kept = self._kept[place]
         if isinstance(kept, Reject):
             return kept
         return replace(kept, swapped=self.pairs.swapped(key), seed=self.pairs.drawn_seed(key))
-
-    def _refuse_if_too_large(self, keys: Sequence[Key]) -> None:
-        seconds = self.pairs.seconds
-        originals = {self._place_of_original(key): seconds[key[1]] for key in keys}
-        frames = (sum(originals.values()) + sum(seconds[index] for _, index in keys)) * self.encoder.encoder.frame_rate
-        needed = frames * self.encoder.encoder.width * 4
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
-        if memory and needed > 0.7 * memory:
-            raise RunError(
-                f"train.cache_variants={self.pairs.variants} would keep {needed / 2**30:.1f} GiB of frames in memory, "
-                f"of {memory / 2**30:.1f} GiB. Use fewer variants, or 0 for no cache."
-            )
 
     def _fill(self, keys: Sequence[Key], workers: int) -> None:
         seconds = self.pairs.seconds
@@ -99,9 +87,10 @@ class CachedPairs(Dataset[Pair | Reject]):
         bar = tqdm(batches, desc=label, unit="batch", disable=None, leave=False)
         with reading(loader) as pairs:
             for own in bar:
-                self._encode(own, next(pairs))
+                self.encode(own, next(pairs))
 
-    def _encode(self, keys: Sequence[Key], items: Sequence[Pair | Reject]) -> None:
+    def encode(self, keys: Sequence[Key], items: Sequence[Pair | Reject]) -> None:
+        """Keep what the bottom says of draws that have been read."""
         pairs = {key: item for key, item in zip(keys, items, strict=True) if isinstance(item, Pair)}
         self._kept.update((key, item) for key, item in zip(keys, items, strict=True) if isinstance(item, Reject))
         if not pairs:
@@ -113,24 +102,58 @@ class CachedPairs(Dataset[Pair | Reject]):
                 key: replace(pair, original=original, augmented=augmented)
                 for (key, pair), (original, augmented) in zip(pairs.items(), sides, strict=True)
             }
-        # A whole utterance is the same original in every variant; a crop or a noisy one is not.
         fresh: dict[Key | int, Tensor] = {}
         for key, pair in pairs.items():
-            place = self._place_of_original(key)
+            place = _place_of_original(self.pairs, key)
             if place not in self._originals:
                 fresh[place] = pair.original
         frames = self._bottom([*(pair.augmented for pair in pairs.values()), *fresh.values()])
         originals = dict(zip(fresh, frames[len(pairs) :], strict=True))
         self._originals.update((place, values) for place, values in originals.items() if isinstance(place, int))
         for (key, pair), augmented in zip(pairs.items(), frames, strict=False):
-            place = self._place_of_original(key)
+            place = _place_of_original(self.pairs, key)
             original = originals[place] if place in originals else self._originals[key[1]]
             self._kept[key] = replace(pair, original=original, augmented=augmented)
-
-    def _place_of_original(self, key: Key) -> Key | int:
-        return key if self.pairs.original_varies(key[1]) else key[1]
 
     def _bottom(self, waves: Sequence[Tensor]) -> list[Tensor]:
         device = next(self.encoder.parameters()).device
         frames = self.encoder.bottom(Waves.stack(waves).to(device)).to("cpu")
         return [item.clone() for item in frames.items()]  # without the padding of the batch
+
+
+def needed_draws(pairs: PairDataset, keys: Iterable[Key]) -> list[Key]:
+    """Return what must be in the cache for a run that asks for `keys`: (variant, utterance), in order."""
+    return sorted({(pairs.epoch_of_draw(epoch), index) for epoch, index in keys})
+
+
+def encoded_seconds(pairs: PairDataset, draws: Iterable[Key]) -> float:
+    """Return how much audio the bottom hears for these; an original that is the same in several counts once."""
+    draws, seconds = list(draws), pairs.seconds
+    originals = {_place_of_original(pairs, draw): seconds[draw[1]] for draw in draws}
+    return float(sum(originals.values()) + sum(seconds[index] for _, index in draws))
+
+
+def cache_bytes(pairs: PairDataset, encoder: SplitEncoder, draws: Iterable[Key]) -> int:
+    """Return how much memory the frames take."""
+    base = encoder.encoder
+    return round(encoded_seconds(pairs, draws) * base.frame_rate * base.width * 4)
+
+
+def refuse_large_cache(pairs: PairDataset, encoder: SplitEncoder, draws: Iterable[Key]) -> None:
+    """Raise unless the frames leave some memory for the rest.
+
+    Raises:
+        RunError: they do not.
+    """
+    needed = cache_bytes(pairs, encoder, draws)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
+    if memory and needed > 0.7 * memory:
+        raise RunError(
+            f"train.cache_variants={pairs.variants} would keep {needed / 2**30:.1f} GiB of frames in memory, "
+            f"of {memory / 2**30:.1f} GiB. Use fewer variants, or 0 for no cache."
+        )
+
+
+def _place_of_original(pairs: PairDataset, draw: Key) -> Key | int:
+    """A whole utterance is the same original in every variant; a crop or a noisy one is not."""
+    return draw if pairs.original_varies(draw[1]) else draw[1]

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import json
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from ssft.errors import RunError
+from ssft.files import REPLACED, free_bytes, remove_folder, remove_leftovers, replacing_folder, write_atomically
+from ssft.seal import DamageError, SealedFolder, seal
 
-_MANIFEST = "manifest.json"
-_FILES = ("model.safetensors", "optimizer.safetensors", "progress.json")
-_PARTIAL = ".partial"
+_FORMAT = 1
+_LAST = "last"
+_NAME = re.compile(rf"step-(\d+)({re.escape(REPLACED)})?")
+# Bytes that a checkpoint takes besides its tensors: headers of safetensors, the manifest, blocks that are not full.
+_PER_TENSOR, _PER_CHECKPOINT = 256, 32_768
 
 
 @dataclass(frozen=True)
@@ -31,70 +34,175 @@ class Checkpoint:
     optimizer: dict[str, Tensor]
     progress: dict[str, Any]
 
+    @property
+    def nbytes(self) -> int:
+        """How many bytes it takes on disk, rounded up."""
+        tensors = [*self.model.values(), *self.optimizer.values()]
+        return sum(tensor.nbytes + _PER_TENSOR for tensor in tensors) + len(_text(self.progress)) + _PER_CHECKPOINT
+
 
 class CheckpointFolder:
-    """The `checkpoints/` of a run: `step-000400/`, the newest `keep` of them.
+    """The `checkpoints/` of a run: `step-000400/`, the newest of them and the best, and `last`, the name of one.
 
-    A checkpoint is written under another name, flushed to disk, and renamed; older ones are removed only then. So a run
-    killed at any instant leaves the previous checkpoint, and a damaged one is recognised by its hashes.
+    A checkpoint is written under another name, flushed to disk, and renamed; then `last` names it; older ones are
+    removed only after that. So a run killed at any instant leaves a checkpoint to go on from. Every file is sealed by
+    its SHA-256: one that has changed by a bit is noticed, and the checkpoint before it is used.
 
     Args:
         path: the folder; made when the first checkpoint is saved.
-        keep: how many to keep.
+        keep: how many of the newest to keep.
+
+    Example:
+        >>> checkpoints = CheckpointFolder(Path("runs/x/checkpoints"), keep=2)
+        >>> path = checkpoints.save(checkpoint, 400, protect=[100])
+        >>> checkpoints.steps()
+        [100, 300, 400]
     """
 
     def __init__(self, path: Path, *, keep: int = 2) -> None:
         self.path = path
         self.keep = keep
+        self._damaged: set[int] = set()
 
-    def save(self, checkpoint: Checkpoint, step: int) -> Path:
-        """Write a checkpoint, then remove the oldest beyond `keep`.
+    def save(self, checkpoint: Checkpoint, step: int, *, protect: Collection[int] = ()) -> Path:
+        """Write a checkpoint; then remove the older ones beyond `keep`, and what lies beyond this step.
+
+        Later steps are there if the run has gone back: to an earlier checkpoint because the newest was damaged. They
+        are not its future any more.
+
+        Args:
+            checkpoint: what to write.
+            step: how many steps the run has made.
+            protect: steps whose checkpoints stay, however old.
 
         Raises:
-            RunError: it cannot be written; the checkpoints that exist stay.
+            RunError: it does not fit on the disk or cannot be written; the checkpoints that exist stay.
         """
-        final = self.path / f"step-{step:06d}"
+        final = self.path / _name(step)
         try:
+            remove_leftovers(self.path)
+            if free_bytes(self.path) < checkpoint.nbytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             with replacing_folder(final) as partial:
                 save_file(checkpoint.model, partial / "model.safetensors")
                 save_file(checkpoint.optimizer, partial / "optimizer.safetensors")
-                (partial / "progress.json").write_text(json.dumps(checkpoint.progress, indent=1), encoding="utf-8")
-                hashes = {path.name: _hash(path) for path in sorted(partial.iterdir())}
-                (partial / _MANIFEST).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
+                (partial / "progress.json").write_text(_text(checkpoint.progress), encoding="utf-8")
+                seal(partial, format=_FORMAT, step=step)
+            write_atomically(self.path / _LAST, _line(step))
         except (OSError, SafetensorError) as error:
             raise RunError(
-                f"Cannot write the checkpoint {final}: {error}. Earlier checkpoints are untouched."
+                f"Cannot write the checkpoint {final}: {getattr(error, 'strerror', None) or error}. It needs "
+                f"{_size(checkpoint.nbytes)}, and {_size(free_bytes(self.path))} are free there. Earlier checkpoints "
+                "are untouched: mend it, and ssft resume goes on from them."
             ) from error
-        for old in self._steps()[: -self.keep]:
-            shutil.rmtree(old)
+        self._prune(step, protect)
         return final
 
-    def load(self) -> tuple[Checkpoint, list[str]]:
-        """Return the newest checkpoint that is whole, and a warning for every newer one that is not.
+    def load(self, step: int | None = None) -> tuple[Checkpoint, list[str]]:
+        """Return a checkpoint, and warnings: what is damaged and was passed over, what does not belong there.
+
+        Args:
+            step: the checkpoint of this step and no other; None takes the one that `last` names or, should it be
+                damaged, the newest that is whole.
 
         Raises:
-            RunError: there is none.
+            RunError: there is none, or another version of ssft wrote it.
         """
         warnings: list[str] = []
-        for folder in reversed(self._steps()):
-            problem = _problem(folder)
-            if problem is None:
-                progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
-                model, optimizer = (load_file(folder / f"{name}.safetensors") for name in ("model", "optimizer"))
-                return Checkpoint(model, optimizer, progress), warnings
-            warnings.append(f"{folder.name} is damaged ({problem}); trying the one before it.")
+        for candidate in self._newest_first(warnings) if step is None else [step]:
+            if (checkpoint := self._read(candidate, warnings)) is not None:
+                return checkpoint, warnings
         details = "".join(f"\n  {warning}" for warning in warnings)
+        if step is not None:
+            there = ", ".join(map(str, self.steps())) or "none"
+            raise RunError(f"{self.path} holds no usable checkpoint of step {step}. There are: {there}.{details}")
         raise RunError(
             f"{self.path} holds no usable checkpoint, so there is nothing to continue; "
             f"begin again with ssft train.{details}"
         )
 
-    def __bool__(self) -> bool:
-        return bool(self._steps())
+    def steps(self) -> list[int]:
+        """Return the steps of which there are checkpoints, in order."""
+        return list(self._folders())
 
-    def _steps(self) -> list[Path]:
-        folders = (path for path in self.path.glob("step-*") if path.is_dir() and path.name[5:].isdigit())
-        return sorted(folders, key=lambda path: int(path.name[5:]))
+    def refuse_if_full(self, needed_bytes: int) -> None:
+        """Raise unless two checkpoints of this size fit on the disk: a new one is written before an old one goes.
+
+        Raises:
+            RunError: they do not fit.
+        """
+        free = free_bytes(self.path)
+        if free < 2 * needed_bytes:
+            raise RunError(
+                f"The disk is too full to begin: a checkpoint needs {_size(needed_bytes)}, two of them must fit, and "
+                f"{_size(free)} are free at {self.path}. Delete something there, or choose another --out."
+            )
+
+    def __bool__(self) -> bool:
+        return bool(self._folders())
+
+    def _read(self, step: int, warnings: list[str]) -> Checkpoint | None:
+        """Read a checkpoint; None if there is none or it is damaged. The bytes that are hashed are those used."""
+        folder = self._folders().get(step)
+        if folder is None:
+            return None
+        try:
+            sealed = SealedFolder.open(folder)
+            if sealed.facts.get("format") != _FORMAT:
+                raise RunError(f"{folder} was written by another version of ssft, which alone can read it.")
+            if sealed.facts.get("step") != step:
+                raise DamageError(f"it is of step {sealed.facts.get('step')}")
+            model, optimizer = (load(sealed.read(f"{name}.safetensors")) for name in ("model", "optimizer"))
+            checkpoint = Checkpoint(model, optimizer, json.loads(sealed.read("progress.json")))
+            strangers = ", ".join(sealed.strangers)
+        except (DamageError, OSError, SafetensorError) as error:
+            self._damaged.add(step)
+            warnings.append(f"{folder.name} is damaged ({error}) and passed over.")
+            return None
+        if strangers:
+            warnings.append(f"{folder} also holds {strangers}, no part of it; ignored.")
+        return checkpoint
+
+    def _newest_first(self, warnings: list[str]) -> Iterator[int]:
+        """Yield what `last` names, then the others; looking anew each time, for a running training removes some."""
+        tried: set[int] = set()
+        last = self._last(warnings)
+        if last is not None:
+            tried.add(last)
+            yield last
+        while left := [step for step in self.steps() if step not in tried]:
+            tried.add(left[-1])
+            yield left[-1]
+
+    def _last(self, warnings: list[str]) -> int | None:
+        try:
+            content = (self.path / _LAST).read_bytes()
+        except FileNotFoundError:
+            return None  # killed before the first was named
+        except OSError as error:
+            warnings.append(f"{self.path / _LAST} cannot be read ({error.strerror}); taking the newest checkpoint.")
+            return None
+        named = [step for step in self.steps() if _line(step).encode() == content]
+        if not named:
+            warnings.append(f"{self.path / _LAST} names no checkpoint that is there; taking the newest.")
+        return named[0] if named else None
+
+    def _folders(self) -> dict[int, Path]:
+        """The folder of each step; one that was being replaced when the process ended is under its other name."""
+        found: dict[int, Path] = {}
+        for path in sorted(self.path.glob("step-*")):
+            if (match := _NAME.fullmatch(path.name)) and path.is_dir():
+                found.setdefault(int(match[1]), path)
+        return dict(sorted(found.items()))
+
+    def _prune(self, step: int, protect: Collection[int]) -> None:
+        """Remove what is not needed now that the checkpoint of `step` is there; damaged ones do not count."""
+        self._damaged.discard(step)
+        whole = [saved for saved in self.steps() if saved <= step and saved not in self._damaged]
+        wanted = {*whole[-self.keep :], *(saved for saved in whole if saved in protect)}
+        for saved, folder in self._folders().items():
+            if saved not in wanted:
+                remove_folder(folder)
 
 
 def refuse_existing_run(folder: Path) -> None:
@@ -109,58 +217,17 @@ def refuse_existing_run(folder: Path) -> None:
         )
 
 
-@contextmanager
-def replacing_folder(final: Path) -> Iterator[Path]:
-    """Yield a folder to fill, then make it `final` in one rename, with everything in it flushed to disk first."""
-    partial = final.with_name(final.name + _PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    umask = os.umask(0)
-    os.umask(umask)
-    for path in sorted(partial.iterdir()):
-        path.chmod(0o666 & ~umask)  # safetensors writes files that only their owner may read
-        _flush(path)
-    _flush(partial)
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(partial, final)
-    _flush(final.parent)
+def _text(progress: dict[str, Any]) -> str:
+    return json.dumps(progress, indent=1)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a small text file in one step, so that a reader sees the old or the new one."""
-    partial = path.with_name(path.name + _PARTIAL)
-    partial.write_text(text, encoding="utf-8")
-    _flush(partial)
-    os.replace(partial, path)
+def _name(step: int) -> str:
+    return f"step-{step:06d}"
 
 
-def _problem(folder: Path) -> str | None:
-    try:
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        for name in _FILES:
-            if _hash(folder / name) != manifest[name]:
-                return f"{name} does not match its hash"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"{type(error).__name__}: {error}"
-    return None
+def _line(step: int) -> str:
+    return f"{_name(step)}\n"
 
 
-def _hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,9 +15,36 @@ from ssft.encoders.reference import AveragedReference, ReferenceKind
 from ssft.encoders.selection import loss_layer_numbers
 from ssft.engine.anchors import Anchor
 from ssft.engine.device_augmentation import DeviceAugmentation
+from ssft.engine.gathering import compare_together
+from ssft.engine.ranks import Ranks
 from ssft.errors import RunError
 from ssft.randomness import derive_rng
 from ssft.types import Frames, LossOutput, Materializable, PairBatch, Waves
+
+
+class NotFiniteError(RunError):
+    """Something that was computed is NaN or infinite, in the utterances `ids`."""
+
+    def __init__(self, what: str, ids: Sequence[str]) -> None:
+        super().__init__(what, tuple(ids))
+        self.what = what
+        self.ids = tuple(ids)
+
+    def __str__(self) -> str:
+        return f"{self.what}, on {', '.join(self.ids)}"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What is to be compared of a batch: views after the head by loss layer, and what the encoder itself said.
+
+    `states` are student and reference at the last loss layer, before the head; `penalty` is an anchor's, if any.
+    """
+
+    views: list[tuple[Frames, Frames]]
+    states: tuple[Frames, Frames]
+    targets: Frames | None
+    penalty: Tensor | None
 
 
 class CorrespondenceModel(nn.Module):
@@ -31,6 +59,7 @@ class CorrespondenceModel(nn.Module):
         mask: hides frames from the student.
         augment: makes the two waveforms, where that was left to the device.
         anchor: what is to keep the encoder's view of originals; asked for its penalty if it compares them.
+        ranks: the processes that train together; a loss that compares utterances is given the frames of all.
         seed: of the weights that head and loss begin with.
 
     Attributes:
@@ -56,6 +85,7 @@ class CorrespondenceModel(nn.Module):
         mask: SpanMask | None = None,
         augment: DeviceAugmentation | None = None,
         anchor: Anchor | None = None,
+        ranks: Ranks | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -64,6 +94,8 @@ class CorrespondenceModel(nn.Module):
         self.loss_layers = loss_layer_numbers(loss_layers, max(encoder.cut, 0) + 1, base.num_layers, base.source)
         self.mask = mask
         self.augment = augment
+        self.ranks = ranks if ranks is not None and ranks.world_size > 1 else None
+        self.compares_across_utterances: bool = getattr(loss, "compares_across_utterances", False)
         self.reference = make_reference(reference, encoder) if getattr(loss, "needs_reference", True) else None
         self.anchor = anchor if anchor is not None and anchor.compares_original else None
         self.unadapted = None
@@ -84,21 +116,53 @@ class CorrespondenceModel(nn.Module):
 
     def views(self, batch: PairBatch) -> list[tuple[Frames, Frames]]:
         """What student and reference say about a batch, after the head: two times [B, F, D] for every loss layer."""
-        return self._views(batch, self._hidden(batch))
+        _, views = self._views(batch, self._hidden(batch))
+        return views
 
     def forward(self, batch: PairBatch) -> dict[str, Any]:
         """Return `loss` (the mean to minimise), `weight` (items in that mean) and `logs`.
 
         With several loss layers the loss is the mean of theirs, and their logs end in `_layer_N`.
         """
+        return self.compare(self.encode(batch))
+
+    def encode(self, batch: PairBatch) -> Compared:
+        """Augment where that was left to the device, and encode both waveforms of every pair.
+
+        Raises:
+            NotFiniteError: a frame of a view is not finite; names its utterance.
+        """
         batch = batch.to(next(self.encoder.parameters()).device)
         if self.augment is not None:
             batch = self.augment(batch)
         hidden = self._hidden(batch)
+        states, views = self._views(batch, hidden)
+        for side in (side for pair in views for side in pair):
+            finite = (side.values.isfinite().all(-1) | ~side.mask).all(-1)
+            if not bool(finite.all()):
+                bad = [name for name, good in zip(batch.ids, finite.tolist(), strict=True) if not good]
+                raise NotFiniteError("The encoder's frames became NaN or infinite", bad)
+        penalty = None
+        if self.anchor is not None and self.unadapted is not None:
+            originals = hidden.select(torch.arange(len(batch), device=hidden.values.device))
+            last = [self.encoder.encoder.num_layers]
+            (unadapted,) = self.unadapted(self.encoder, originals, last)
+            penalty = self.anchor.penalty(self.encoder.top(originals).after(batch.lead), unadapted.after(batch.lead))
+        return Compared(views, states, batch.targets, penalty)
+
+    def nothing(self) -> Compared:
+        """What a process compares that has no utterances where others have some."""
+        device = next(self.encoder.parameters()).device
+        lengths = torch.zeros(0, dtype=torch.long, device=device)
+        none = Frames(torch.zeros(0, 1, self.encoder.encoder.width, device=device), lengths)
+        labels = Frames(torch.zeros(0, 1, dtype=torch.long, device=device), lengths)
+        return Compared([(head(none), head(none)) for head in self.heads], (none, none), labels, None)
+
+    def compare(self, compared: Compared) -> dict[str, Any]:
+        """Return `loss`, `weight` and `logs`, as `forward` does, of what has been encoded."""
         outputs: list[LossOutput] = []
-        for loss, (student, reference) in zip(self.losses, self._views(batch, hidden), strict=True):
-            targets = (batch.targets,) if getattr(loss, "needs_targets", False) else ()
-            outputs.append(loss(student, reference, *targets))
+        for loss, (student, reference) in zip(self.losses, compared.views, strict=True):
+            outputs.append(compare_together(loss, student, reference, compared.targets, ranks=self.ranks))
         total, logs = outputs[0].loss, dict(outputs[0].logs)
         if len(outputs) > 1:
             total = torch.stack([output.loss for output in outputs]).mean()
@@ -107,12 +171,8 @@ class CorrespondenceModel(nn.Module):
                 for number, output in zip(self.loss_layers, outputs, strict=True)
                 for name, value in {"loss": float(output.loss.detach()), **output.logs}.items()
             }
-        if self.anchor is not None and self.unadapted is not None:
-            originals = hidden.select(torch.arange(len(batch), device=hidden.values.device))
-            last = [self.encoder.encoder.num_layers]
-            (unadapted,) = self.unadapted(self.encoder, originals, last)
-            penalty = self.anchor.penalty(self.encoder.top(originals).after(batch.lead), unadapted.after(batch.lead))
-            total, logs["anchor"] = total + penalty, float(penalty.detach())
+        if compared.penalty is not None:
+            total, logs["anchor"] = total + compared.penalty, float(compared.penalty.detach())
         return {"loss": total, "weight": outputs[0].weight, "logs": logs}
 
     def _hidden(self, batch: PairBatch) -> Frames:
@@ -120,7 +180,8 @@ class CorrespondenceModel(nn.Module):
         joined = batch.joined()
         return joined if isinstance(joined, Frames) else self.encoder.bottom(joined, self._masked(batch, joined))
 
-    def _views(self, batch: PairBatch, hidden: Frames) -> list[tuple[Frames, Frames]]:
+    def _views(self, batch: PairBatch, hidden: Frames) -> tuple[tuple[Frames, Frames], list[tuple[Frames, Frames]]]:
+        """Return what student and reference say at the last loss layer, and at every one of them after the head."""
         original = torch.arange(len(batch), device=hidden.values.device)
         augmented = original + len(batch)
         # Silence before an original has done its work once it is encoded.
@@ -135,7 +196,8 @@ class CorrespondenceModel(nn.Module):
             rows = torch.where(batch.swapped, augmented, original)
             reference = self.reference(self.encoder, hidden.select(rows), self.loss_layers)
             reference = [state.after(torch.where(batch.swapped, none, batch.lead)) for state in reference]
-        return [(head(a), head(b)) for head, a, b in zip(self.heads, student, reference, strict=True)]
+        views = [(head(a), head(b)) for head, a, b in zip(self.heads, student, reference, strict=True)]
+        return (student[-1], reference[-1]), views
 
     def after_step(self) -> None:
         """Let losses put their weights in order, and a moving average follow; call it after every optimizer step."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 from torch import Tensor
 
 from ssft.errors import RunError, SsftError
@@ -45,7 +45,9 @@ class Ranks:
 
     def __init__(self, *, expected: int | None = None) -> None:
         try:
-            self.state = PartialState() if PartialState._shared_state else PartialState(timeout=_TIMEOUT)
+            # Without a word that the CPU is meant, accelerate starts one process where there is no GPU.
+            cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+            self.state = PartialState() if PartialState._shared_state else PartialState(cpu, timeout=_TIMEOUT)
         except (RuntimeError, ValueError) as error:
             raise RunError(f"The processes of this run cannot reach each other: {error}") from error
         self.rank = int(self.state.process_index)
@@ -53,8 +55,7 @@ class Ranks:
         if expected is not None and expected != self.world_size:
             raise RunError(
                 f"train.processes={expected}, but {self.world_size} {'was' if self.world_size == 1 else 'were'} "
-                f"started. Use: torchrun --nproc_per_node {expected} -m ssft train ... (on a CPU, with "
-                "ACCELERATE_USE_CPU=1 before it)."
+                f"started. Use: torchrun --nproc_per_node {expected} -m ssft train ..."
             )
 
     @property
@@ -96,8 +97,9 @@ class Ranks:
             except SsftError as error:
                 told[1] = error
         self._together(lambda: broadcast_object_list(told))
-        if told[1] is not None:
-            raise told[1]
+        if isinstance(problem := told[1], SsftError):
+            problem.is_said_elsewhere = not self.is_main
+            raise problem
         result: T = told[0]
         return result
 
@@ -111,6 +113,6 @@ class Ranks:
             return call()
         except (RuntimeError, ValueError) as error:  # torch.distributed raises both when somebody has gone
             raise RunError(
-                f"Process {self.rank} of {self.world_size} lost the others ({str(error).splitlines()[0]}). One of them has "
-                "probably ended, and its own message says why. ssft resume goes on from the newest checkpoint."
+                f"Process {self.rank} of {self.world_size} lost the others: one of them has ended, and its own message "
+                "says why. ssft resume goes on from the newest checkpoint."
             ) from error

@@ -2,63 +2,62 @@
 
 from __future__ import annotations
 
-import math
-import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain, islice
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import Accelerator
 from torch import nn
-from torch.utils.data import DataLoader
 
-from ssft.data import Collate, DurationBatchSampler, PairDataset, Position, StepBatch
+from ssft.data import PairDataset, StepBatch
 from ssft.encoders import Encoder, SpanMask, SplitEncoder
 from ssft.encoders.reference import ReferenceKind
-from ssft.engine.anchors import Anchor
-from ssft.engine.cache import CachedPairs
+from ssft.engine.arrival import Arrival
+from ssft.engine.changes import refuse_changes
 from ssft.engine.checkpoint import Checkpoint, CheckpointFolder, refuse_existing_run
+from ssft.engine.checks import refuse_misfits
+from ssft.engine.collapse import EVERY_STEPS, CollapseWatch
 from ssft.engine.device_augmentation import DeviceAugmentation
-from ssft.engine.identity import corpus_identity, labels_identity, refuse_changes
+from ssft.engine.identity import corpus_identity, labels_identity
 from ssft.engine.interrupt import InterruptedRunError, InterruptFlag
+from ssft.engine.loader import make_loader
+from ssft.engine.lock import RunLock
 from ssft.engine.model import CorrespondenceModel
-from ssft.engine.optim import asleep, load_optimizer_tensors, make_optimizer, optimizer_tensors, set_lr, trainable
+from ssft.engine.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors, trainable
+from ssft.engine.ranks import Ranks
+from ssft.engine.record import RunRecord
 from ssft.engine.reject_log import RejectLog
+from ssft.engine.selection import Selection
 from ssft.engine.settings import Train
-from ssft.engine.tracking import Metrics, Progress
-from ssft.engine.workers import leave_signals_to_parent, reading
-from ssft.errors import RecipeError, RunError
+from ssft.engine.state import RunState
+from ssft.engine.step import Discarded, HalfMovedError, OptimizerStep
+from ssft.engine.validation import Validation
+from ssft.engine.workers import reading
+from ssft.errors import RecipeError, RunError, SsftError
 from ssft.randomness import derive_seed
-from ssft.types import SAMPLE_RATE, PairBatch, Reject
+from ssft.types import SAMPLE_RATE, Reject
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished run: where it is, the adapted encoder, and how much it heard."""
+    """A finished run: where it is, the encoder as the last step left it, how much it heard, and its last loss.
+
+    `is_main` is False for all processes but the one that writes.
+    """
 
     folder: Path
     encoder: SplitEncoder
     steps: int
     hours: float
     loss: float
-
-
-@dataclass
-class _State:
-    """How far a run has come: steps made, what to read next, seconds of audio heard, and the last loss."""
-
-    step: int = 0
-    position: Position = field(default_factory=lambda: Position(0, 0))
-    seconds: float = 0.0
-    loss: float = math.nan
+    is_main: bool = True
 
 
 class CorrespondenceTrainer:
     """Adapts an encoder by pulling two views of each utterance together.
+
+    Started several times by `torchrun` or `accelerate launch`, the processes share every batch, and the first writes.
 
     Args:
         encoder: the encoder, or which one to load.
@@ -70,7 +69,9 @@ class CorrespondenceTrainer:
         loss_layers: layers whose outputs are compared; the last if there are none.
         mask: hides frames from the student.
         workers: processes that decode and augment.
+        held_out: pairs that are not trained on, by which `train.select="label_free"` chooses.
         rejects: utterances already known to be unusable, for rejects.tsv.
+        max_rejects: share of the recordings that may be unusable.
         settings: plain settings that must be the same when the run is resumed.
 
     Example:
@@ -92,7 +93,9 @@ class CorrespondenceTrainer:
         loss_layers: Sequence[int] = (),
         mask: SpanMask | None = None,
         workers: int = 0,
+        held_out: PairDataset | None = None,
         rejects: Sequence[Reject] = (),
+        max_rejects: float = 1.0,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.train = train
@@ -100,6 +103,8 @@ class CorrespondenceTrainer:
         pairs.variants = train.cache_variants
         self.workers = workers
         self.known_rejects = rejects
+        self.max_rejects = max_rejects
+        self.ranks = Ranks(expected=train.processes)
         split = encoder.load() if isinstance(encoder, Encoder) else encoder
         pairs.frame_samples = round(SAMPLE_RATE / split.encoder.frame_rate)
         self.model = CorrespondenceModel(
@@ -109,187 +114,187 @@ class CorrespondenceTrainer:
             reference=reference,
             loss_layers=loss_layers,
             mask=mask,
-            augment=self._device_augmentation() if not train.cache_variants else None,
+            augment=DeviceAugmentation(pairs) if pairs.on_device and not train.cache_variants else None,
             anchor=train.anchor,
+            ranks=self.ranks,
             seed=derive_seed(train.seed, "weights"),
-        )
-        self._check()
-        bf16 = train.precision == "bf16" or (train.precision == "auto" and torch.cuda.is_available())
-        self.accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", step_scheduler_with_optimizer=False)
-        if self.accelerator.num_processes > 1:
-            raise RunError(f"{self.accelerator.num_processes} processes were started; training runs in one.")
+        ).to(self.ranks.device)
+        refuse_misfits(self.model, pairs, train)
         self.optimizer = make_optimizer(self.model, train)
+        self.make_step = OptimizerStep(self.model, self.optimizer, train=train, ranks=self.ranks)
+        self.collapse = CollapseWatch()
+        self.validation: Validation | None = None
+        if train.select == "label_free":
+            if held_out is None:
+                raise RecipeError("train.select='label_free' needs held_out: pairs that are not trained on.")
+            if self.ranks.is_main:
+                self.validation = Validation(held_out, split)
         if train.anchor is not None:
             train.anchor.hold(trainable(self.model.encoder))
-        self.identity = {
+        self.identity: dict[str, Any] = {
             "base": split.encoder.weights_hash(),
             "corpus": corpus_identity(pairs.utterances),
             "labels": labels_identity(pairs.targets),
             "settings": dict(settings or {}),
         }
 
-    def _check(self) -> None:
-        """Refuse what a recipe's own check cannot see, or was not asked to."""
-        for part in self.model.losses.modules():
-            name = type(part).__name__
-            if getattr(part, "needs_targets", False) and self.pairs.targets is None:
-                raise RecipeError(f"{name} needs labels of the frames; give them with --data.targets FILE.")
-            found = 0 if self.pairs.targets is None else self.pairs.targets.classes
-            if (classes := getattr(part, "classes", found)) < found:
-                raise RecipeError(f"{name} tells {classes} classes apart, but data.targets has {found}: set classes.")
-        encoder = self.model.encoder
-        if len(self.train.unfreeze_steps) >= len(encoder.trainable_layers):
-            raise RecipeError(
-                f"train.unfreeze_steps={list(self.train.unfreeze_steps)} names {len(self.train.unfreeze_steps)} layers "
-                f"below the highest, but {len(encoder.trainable_layers)} layers train in all."
-            )
-        if self.train.cache_variants and (self.model.mask or encoder.frozen_dropout or encoder.cut < 0):
-            raise RecipeError(
-                "train.cache_variants keeps what the frozen bottom says, but here that is not the same in every epoch "
-                "(views.mask, encoder.frozen_dropout or encoder.train_also). Set train.cache_variants to 0."
-            )
-
-    def _device_augmentation(self) -> DeviceAugmentation | None:
-        return DeviceAugmentation(self.pairs) if self.pairs.on_device else None
-
-    def fit(self, folder: str | Path, *, resume: bool = False) -> TrainResult:
+    def fit(self, folder: str | Path, *, resume: bool = False, allow_change: Collection[str] = ()) -> TrainResult:
         """Train, writing metrics, rejects and checkpoints into `folder`.
 
         Args:
             folder: made if need be.
             resume: go on from the folder's newest checkpoint instead of beginning.
+            allow_change: what may differ from what that checkpoint recorded, such as `train.steps`.
 
         Raises:
-            RunError: the folder already holds a run, there is nothing to resume, or the numbers stopped being finite.
-            DataError: no utterance can be used.
-            InterruptedRunError: SIGINT or SIGTERM came; the last step is saved.
+            RunError: the folder already holds a run, or another process trains in it, there is nothing to resume, or
+                the numbers stopped being finite.
+            DataError: too many utterances cannot be used.
+            InterruptedRunError: SIGINT, SIGTERM or SIGUSR1 came; the last step is saved.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         checkpoints = CheckpointFolder(folder / "checkpoints", keep=self.train.keep)
+        with ExitStack() as stack:
+            self.ranks.on_main(lambda: self._enter(folder, checkpoints, stack, resume=resume))
+            state = self._restore(checkpoints, allow_change) if resume else RunState()
+            self._train(state, folder, checkpoints, resume=resume)
+        hours = state.seconds / 3600
+        return TrainResult(folder, self.model.encoder, state.step, hours, state.loss, self.ranks.is_main)
+
+    def _enter(self, folder: Path, checkpoints: CheckpointFolder, stack: ExitStack, *, resume: bool) -> None:
+        stack.enter_context(RunLock(folder))
         if not resume:
             refuse_existing_run(folder)
-        self.accelerator.prepare(self.model, self.optimizer)
-        state = self._restore(checkpoints) if resume else _State()
-        rejects = RejectLog(folder / "rejects.tsv", self.known_rejects, keep=resume)
-        if state.step < self.train.steps:
-            self._train(state, folder, checkpoints, rejects)
-        return TrainResult(folder, self.model.encoder, state.step, state.seconds / 3600, state.loss)
+        learning = sum(parameter.nbytes for parameter in trainable(self.model).values())
+        checkpoints.refuse_if_full(self._checkpoint(RunState()).nbytes + 2 * learning)  # AdamW keeps two of each
 
-    def _train(self, state: _State, folder: Path, checkpoints: CheckpointFolder, rejects: RejectLog) -> None:
+    def _train(self, state: RunState, folder: Path, checkpoints: CheckpointFolder, *, resume: bool) -> None:
         """Make the remaining steps, writing down what happens."""
-        loader, sampler = self._loader(state.position)
-        metrics = Metrics(folder / "metrics.jsonl", resume_at=state.step)
-        progress = Progress(self.train.steps, done=state.step, hours=state.seconds / 3600)
-        saved = state.step
-        with InterruptFlag() as interrupt, reading(loader) as batches:
-            while state.step < self.train.steps and interrupt.received is None:
-                group: StepBatch = next(batches)
+        rejects = RejectLog(
+            folder / "rejects.tsv",
+            self.known_rejects,
+            utterances=len(self.pairs),
+            limit=self.max_rejects,
+            keep=resume,
+            writes=self.ranks.is_main,
+        )
+        train, settings = self.train, self.identity["settings"]
+        record = RunRecord(folder, train=train, state=state, rejects=rejects, settings=settings)
+        selection = None
+        if self.ranks.is_main:
+            selection = Selection(train.select, patience=train.patience, folder=folder, resume_at=state.step)
+        saved, ending = state.step, None
+        with closing(record), InterruptFlag(lambda: state.farewell(train.steps, folder)) as interrupt:
+            try:
+                with closing(self._steps(state, record, selection, interrupt)) as steps:
+                    for made in steps:
+                        if selection is not None:
+                            selection.note_step(made)
+                        if self._is_candidate(state.step):
+                            self._save(state, checkpoints, selection)
+                            saved = state.step
+                            self._judge(state, selection, interrupt)
+            except HalfMovedError:
+                raise
+            except SsftError as error:
+                ending = error
+            if state.step > saved:
+                self._save(state, checkpoints, selection)
+        if ending is not None:
+            raise ending
+
+    def _steps(
+        self, state: RunState, record: RunRecord, selection: Selection | None, interrupt: InterruptFlag
+    ) -> Generator[dict[str, Any]]:
+        """Make steps until the last, yielding what was written down of each.
+
+        All processes learn the same of each other before every step, so that they end together.
+        """
+        with interrupt.at_once():  # nothing is lost if it is done again
+            if selection is not None and self._is_candidate(state.step) and selection.missing(state.step):
+                self._judge(state, selection, interrupt)
+            if state.step >= self.train.steps:
+                return
+            loader, sampler = make_loader(
+                self.pairs, self.model.encoder, self.train, self.ranks, workers=self.workers, position=state.position
+            )
+        with reading(loader) as batches:
+            while state.step < self.train.steps:
+                batch: StepBatch = next(batches)
+                is_exhausted = selection is not None and selection.is_exhausted
+                arrivals = self.ranks.exchange(Arrival.of(batch, signal=interrupt.received, is_exhausted=is_exhausted))
+                if stopped := [arrival.signal for arrival in arrivals if arrival.signal is not None]:
+                    raise InterruptedRunError(interrupt.farewell(), stopped[0])
+                if any(arrival.is_exhausted for arrival in arrivals):
+                    record.say(f"step {state.step}: {self.train.patience} checkpoints in a row were no better; done")
+                    return
                 epoch, state.position = state.position.epoch, sampler.after(state.position)
-                rejects.note(group.rejects, progress.say)
-                is_empty, batches_of_epoch = not group.micro_batches, len(sampler.epoch_batches(epoch))
-                rejects.count_batch(is_empty=is_empty, batches_of_epoch=batches_of_epoch, utterances=len(self.pairs))
+                is_empty = not any(arrival.pairs for arrival in arrivals)
+                found = [reject for arrival in arrivals for reject in arrival.rejects]
+                record.reject(found, is_empty=is_empty, batches_of_epoch=len(sampler.epoch_batches(epoch)))
                 if is_empty:
                     continue
-                record = self._step(group.micro_batches, state.step)
+                is_watched = state.step % EVERY_STEPS == 0 and self.train.on_collapse != "ignore"
+                made = self.make_step(batch.micro_batches, state.step, watch=is_watched)
+                if isinstance(made, Discarded):
+                    state.discarded += 1
+                    record.discard(made, state, epoch=epoch, limit=self.train.max_discarded)
+                    continue
+                seconds = sum(arrival.seconds for arrival in arrivals)
                 state.step += 1
-                state.loss, heard = record["loss"], sum(batch.seconds for batch in group.micro_batches)
-                state.seconds += heard
-                progress.advance(heard, state.loss, fallbacks=record.get("fallbacks", 0))
-                speed = {
-                    "hours": round(state.seconds / 3600, 6),
-                    "audio_per_second": round(progress.audio_per_second, 1),
-                }
-                metrics.write({"step": state.step, "epoch": epoch, **record, **speed})
-                if state.step % self.train.save_every == 0:
-                    checkpoints.save(self._checkpoint(state), state.step)
-                    saved = state.step
-            if state.step > saved:
-                checkpoints.save(self._checkpoint(state), state.step)
-        progress.close()
-        if interrupt.received is not None and state.step < self.train.steps:
-            where = f"Stopped at step {state.step} of {self.train.steps}"
-            how = (
-                f" and saved. Continue with: ssft resume {folder}"
-                if state.step
-                else "; there is nothing to resume yet."
-            )
-            raise InterruptedRunError(where + how, interrupt.received)
+                state.discarded, state.loss, state.seconds = 0, made["loss"], state.seconds + seconds
+                line = {"step": state.step, "epoch": epoch, **made}
+                record.step(line, seconds=seconds)
+                self._heed(line, state, record)
+                yield line
 
-    def _step(self, batches: Sequence[PairBatch], step: int) -> dict[str, Any]:
-        """One optimizer step: the gradient of the mean over all items of all micro-batches."""
-        lr = set_lr(self.optimizer, step, self.train)
-        total, sums = 0.0, Counter[str]()
-        for number, batch in enumerate(batches):
-            # Dropout is the only other randomness, and a function of its place too.
-            torch.manual_seed(derive_seed(self.train.seed, step, number))
-            with self.accelerator.autocast():
-                output = self.model(batch)
-            loss, weight = output["loss"], output["weight"]
-            if not torch.isfinite(loss):
-                raise RunError(f"The loss became {loss.item()} in step {step + 1}, on {', '.join(batch.ids)}.")
-            self.accelerator.backward(loss * weight)
-            total += weight
-            for name, value in {"loss": loss.item(), **output["logs"]}.items():
-                sums[name] += value * weight
-        total = total or 1.0  # nothing to learn from in these pairs, as where no frame is masked
-        parameters = trainable(self.model)
-        for name, parameter in parameters.items():
-            if parameter.grad is None:
-                raise RunError(f"{name} is to be trained but got no gradient, so it would never change.")
-            parameter.grad.div_(total)
-        for parameter in asleep(self.model, step, self.train):
-            parameter.grad = None
-        norm = float(nn.utils.clip_grad_norm_(parameters.values(), self.train.clip_norm))
-        if not math.isfinite(norm):
-            names = ", ".join(name for batch in batches for name in batch.ids)
-            where = [name for name, p in parameters.items() if p.grad is not None and not p.grad.isfinite().all()]
-            first = f" (first in {where[0]})" if where else ""
-            raise RunError(f"The gradient became {norm}{first} in step {step + 1}, on {names}.")
-        anchor = self.train.anchor or Anchor()
-        anchor.before_step()
-        self.optimizer.step()
-        anchor.after_step(step, lr)
-        self.optimizer.zero_grad()
-        self.model.after_step()
-        means = {name: value / total for name, value in sums.items()}
-        fallbacks = sum(batch.fallbacks for batch in batches)
-        counts = {"pairs": sum(map(len, batches)), **({"fallbacks": fallbacks} if fallbacks else {})}
-        return {**means, "grad_norm": norm, **counts, "lr": lr}
+    def _heed(self, line: dict[str, Any], state: RunState, record: RunRecord) -> None:
+        """Say it once frames have become too much alike, and stop if that is asked for."""
+        if self.make_step.halvings > state.halvings:
+            state.halvings = self.make_step.halvings
+            record.say(f"step {state.step}: out of memory; from now on micro-batches are cut into {2**state.halvings}")
+        if self.train.on_collapse == "ignore":
+            return
+        alarms = self.collapse.note(state.step, line)
+        state.collapse = self.collapse.state()
+        for alarm in alarms:
+            record.say(f"warning: {alarm}")
+        if alarms and self.train.on_collapse == "stop":
+            raise RunError(f"{alarms[0]} (train.on_collapse is 'stop')")
 
-    def _loader(self, position: Position) -> tuple[DataLoader[Any], DurationBatchSampler]:
-        sampler = DurationBatchSampler(self.pairs.seconds, batch_seconds=self.train.batch_seconds, seed=self.train.seed)
-        dataset: PairDataset | CachedPairs = self.pairs
-        workers = self.workers
-        if self.train.cache_variants > 0:
-            keys = chain.from_iterable(islice(sampler, self.train.steps))
-            augment = self._device_augmentation()
-            dataset = CachedPairs(self.pairs, self.model.encoder, keys=keys, workers=workers, augment=augment)
-            workers = 0  # the cache lives in this process
-        sampler.start = position
-        loader: DataLoader[Any] = DataLoader(
-            dataset,
-            batch_sampler=sampler,
-            collate_fn=Collate(self.train.accumulate),
-            num_workers=workers,
-            worker_init_fn=leave_signals_to_parent,
-        )
-        return loader, sampler
+    def _is_candidate(self, step: int) -> bool:
+        return step > 0 and (step % self.train.save_every == 0 or step == self.train.steps)
 
-    def _checkpoint(self, state: _State) -> Checkpoint:
-        place = {"step": state.step, "position": list(state.position), "seconds": state.seconds, "loss": state.loss}
-        progress = {**place, **self.identity}
+    def _judge(self, state: RunState, selection: Selection | None, interrupt: InterruptFlag) -> None:
+        """Measure how good the checkpoint of this step is."""
+        if selection is not None:
+            with interrupt.at_once():
+                facts = self.validation.measure(self.model.encoder) if self.validation is not None else {}
+                selection.candidate(state.step, facts)
+
+    def _save(self, state: RunState, checkpoints: CheckpointFolder, selection: Selection | None) -> None:
+        if selection is not None:  # in the main process
+            protected = selection.best(self.train.keep_best)
+            checkpoints.save(self._checkpoint(state), state.step, protect=protected)
+
+    def _checkpoint(self, state: RunState) -> Checkpoint:
         state_of_model = self.model.training_state().items()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state_of_model}
+        progress = {**state.describe(), **self.identity}
         return Checkpoint(weights, optimizer_tensors(self.optimizer, self.model), progress)
 
-    def _restore(self, checkpoints: CheckpointFolder) -> _State:
+    def _restore(self, checkpoints: CheckpointFolder, allow_change: Collection[str]) -> RunState:
         checkpoint, warnings = checkpoints.load()
         for warning in warnings:
-            print(f"warning: {warning}", file=sys.stderr)
-        refuse_changes(checkpoint.progress, self.identity)
+            self.ranks.say(f"warning: {warning}")
+        changes = refuse_changes(checkpoint.progress, self.identity, allowed=allow_change)
         self.model.load_training_state(checkpoint.model)
         load_optimizer_tensors(self.optimizer, self.model, checkpoint.optimizer)
-        progress = checkpoint.progress
-        print(f"continuing from step {progress['step']} of {self.train.steps}", file=sys.stderr)
-        return _State(progress["step"], Position(*progress["position"]), progress["seconds"], progress["loss"])
+        state = RunState.of(checkpoint.progress)
+        state.changes += [f"step {state.step}: {change}" for change in changes]
+        self.make_step.halvings = state.halvings
+        self.collapse.load(state.collapse)
+        for change in changes:
+            self.ranks.say(f"changed: {change}")
+        self.ranks.say(f"continuing from step {state.step} of {self.train.steps}")
+        return state

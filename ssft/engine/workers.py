@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from torch.utils.data import DataLoader
 
+from ssft.engine.interrupt import STOP_SIGNALS
 from ssft.errors import SsftError
 
 T = TypeVar("T")
@@ -19,7 +20,7 @@ def leave_signals_to_parent(worker: int) -> None:
 
     Such a worker has to be ended by `reading`, for multiprocessing would end it with a signal.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 

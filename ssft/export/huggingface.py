@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 
 from ssft.encoders import PretrainedEncoder
 from ssft.encoders.lora import merged, save_adapter
-from ssft.engine.checkpoint import replacing_folder
 from ssft.errors import RunError
+from ssft.files import replacing_folder
 
 
 def export_encoder(

@@ -141,7 +141,9 @@ class Extractor:
         waves: list[np.ndarray] = []
         for utterance in utterances:
             try:
-                wave = read_audio(utterance.path, start=utterance.start, seconds=utterance.seconds)
+                wave = read_audio(
+                    utterance.path, member=utterance.member, start=utterance.start, seconds=utterance.seconds
+                )
                 wave = wave if transform is None else transform(wave, utterance).astype(np.float32)
                 if len(wave) < self._grid.needed:
                     raise too_short(utterance, len(wave), self._grid.needed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -13,9 +12,9 @@ from typing import IO
 
 from torch import Tensor
 
-from ssft.data.targets import write_file
 from ssft.features.extractor import Part
 from ssft.features.shards import HEADERS, ROW_TYPE, Entry, Rows, layer_folder
+from ssft.files import replacing_file, write_atomically
 
 
 class ShardWriter:
@@ -77,7 +76,7 @@ class ShardWriter:
                 path = layer_folder(self.folder, layer) / f"{self._name}.{self.form}"
                 self.bytes += file.save(path, HEADERS[self.form](self._rows(layer), self.width))
             lines = [json.dumps(asdict(entry)) + "\n" for entry in self._entries]
-            write_file(self.folder / f"{self._name}.jsonl", "".join(lines).encode())
+            write_atomically(self.folder / f"{self._name}.jsonl", "".join(lines))
             self.written += self._entries
             self._number += 1
         self.close()
@@ -117,15 +116,10 @@ class _RowFile:
     def save(self, path: Path, header: bytes) -> int:
         """Write header and rows to `path`, which is there whole or not at all; return its size in bytes."""
         self._rows.seek(0)
-        partial = path.with_name(f"{path.name}.partial")
-        with partial.open("wb") as file:
+        with replacing_file(path) as file:
             file.write(header)
             shutil.copyfileobj(self._rows, file, 1 << 20)
-            file.flush()
-            os.fsync(file.fileno())
-            size = file.tell()
-        os.replace(partial, path)
-        return size
+            return file.tell()
 
     def close(self) -> None:
         self._rows.close()

@@ -67,7 +67,7 @@ def read_windows(
     Raises:
         AudioError: the utterance cannot be read, is too short for a frame, or has no signal at all.
     """
-    rate = read_header(utterance.path).sample_rate
+    rate = read_header(utterance.path, member=utterance.member).sample_rate
     plan = grid.plan(
         round(round(utterance.seconds * rate) * SAMPLE_RATE / rate),
         window=round(window_seconds * SAMPLE_RATE),
@@ -79,7 +79,9 @@ def read_windows(
         # A little more than needed, for a resampled part may come out a sample short, but not more than there is.
         seconds = min((end - start + grid.hop) / SAMPLE_RATE, utterance.seconds - start / SAMPLE_RATE)
         try:
-            wave = read_audio(utterance.path, start=utterance.start + start / SAMPLE_RATE, seconds=seconds)
+            wave = read_audio(
+                utterance.path, member=utterance.member, start=utterance.start + start / SAMPLE_RATE, seconds=seconds
+            )
             has_signal = True
         except AudioError as error:
             if error.reason == "empty" and start:
@@ -95,9 +97,9 @@ def read_windows(
             raise too_short(utterance, len(wave), grid.needed)
         yield start // grid.hop, wave
     if not has_signal:
-        raise AudioError("silent", utterance.path)
+        raise AudioError("silent", utterance.path, member=utterance.member)
 
 
 def too_short(utterance: Utterance, samples: int, needed: int) -> AudioError:
     """Return the error for a recording that does not make a frame."""
-    return AudioError("too_short", utterance.path, f"{samples} samples; the encoder needs {needed}")
+    return AudioError("too_short", utterance.path, f"{samples} samples; the encoder needs {needed}", utterance.member)

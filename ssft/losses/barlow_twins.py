@@ -30,8 +30,8 @@ class BarlowTwins(FrameLoss):
         0.0051 and has the same epsilon in its batch normalisation.
 
     Requirements:
-        Equal lengths, and many more frames in a batch than dimensions. Statistics are those of one micro-batch in one
-        process; several processes do not share them. With fewer than two frame pairs the loss is 0.
+        Equal lengths, and many more frames in a batch than dimensions. Statistics are those of one micro-batch, over
+        all processes. With fewer than two frame pairs the loss is 0.
 
     Relations:
         Repels by dimension, so it needs no frozen reference: a dimension that is constant costs 1, as much as one that
@@ -44,6 +44,7 @@ class BarlowTwins(FrameLoss):
     """
 
     needs_same_length = True
+    compares_across_utterances = True
 
     def __init__(self, redundancy: float = 0.005, segment_frames: int = 1) -> None:
         super().__init__()

@@ -30,6 +30,8 @@ class FrameLoss(nn.Module):
         needs_reference: False if the student's view is all it looks at; the reference is then not computed.
         lets_collapse: constant frames are a minimum of it, so that something else has to prevent them, such as a frozen
             reference.
+        compares_across_utterances: the loss of a batch is not the mean, by weight, of the losses of its parts. With
+            several processes it is given the frames of all of them.
 
     Example:
         >>> class Mine(FrameLoss):
@@ -42,6 +44,7 @@ class FrameLoss(nn.Module):
     needs_mask = False
     needs_reference = True
     lets_collapse = False
+    compares_across_utterances = False
 
     @abstractmethod
     def compare(self, student: Frames, reference: Frames, targets: Frames | None) -> LossOutput:

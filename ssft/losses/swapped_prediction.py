@@ -14,7 +14,7 @@ from ssft.errors import RecipeError
 from ssft.losses.base import FrameLoss, paired_frames
 from ssft.losses.code_prediction import predict_codes_
 from ssft.losses.frame_queue import FrameQueue
-from ssft.ops.sinkhorn import all_reduce, sinkhorn_
+from ssft.ops.sinkhorn import sinkhorn_
 from ssft.types import Frames, LossOutput
 
 _FACTS = ("accuracy", "code_perplexity", "prob_perplexity")
@@ -30,9 +30,9 @@ class SwappedPrediction(FrameLoss):
     spread over all codes equally. Each view has a Sinkhorn of its own. The loss is
     `-(mean_t sum_k q1 log p2 + mean_t sum_k q2 log p1) / 2`; its weight is N. Gradients flow into both views and into
     the codebook, a parameter that `materialize` makes and `after_step` puts back to rows of unit length. Several
-    codebooks look at the same frames, and the loss is the mean of theirs. Logged, of this process: `accuracy` (best
-    code of p against that of q), `code_perplexity` and `prob_perplexity` (how many codes are used, by best code and by
-    p; at most K), with the size behind the name if there are several codebooks.
+    codebooks look at the same frames, and the loss is the mean of theirs. Logged: `accuracy` (best code of p against
+    that of q), `code_perplexity` and `prob_perplexity` (how many codes are used, by best code and by p; at most K),
+    with the size behind the name if there are several codebooks.
 
     Args:
         codebook_size: number of codes K; a list makes a codebook of each size, as in DC-Spin.
@@ -51,9 +51,8 @@ class SwappedPrediction(FrameLoss):
 
     Requirements:
         Both views of equal length, and frames of unit length: put `Projection(256)` before it. Sinkhorn wants about 6
-        frames per code in a batch, the queue and all processes included (`frames_needed`); gradient accumulation does
-        not add any. With `torch.distributed`, Sinkhorn is that of all frames of all processes, so every process must
-        call the loss equally often, each time with frames. The queue is each process's own.
+        frames per code in a micro-batch, the queue and all processes included (`frames_needed`); gradient accumulation
+        does not add any.
 
     Relations:
         Both views may learn (`reference="student"`), as in the paper: equal shares for all codes are what prevents the
@@ -69,6 +68,7 @@ class SwappedPrediction(FrameLoss):
     """
 
     needs_same_length = True
+    compares_across_utterances = True
 
     def __init__(
         self,
@@ -137,15 +137,14 @@ class SwappedPrediction(FrameLoss):
         earlier = views[0].new_empty(2, 0, dim) if self.queue is None else self.queue.filled().to(views[0].dtype)
         losses, facts = zip(*(self._compare_by(codebook, views, earlier) for codebook in self.codebooks), strict=True)
         longest = torch.stack([view.detach().norm(dim=1).max() for view in views]).max()
-        available = all_reduce(longest.new_tensor(count + earlier.shape[1]), "sum")
-        numbers = torch.stack([available, longest, *chain(*facts)]).tolist()  # waits for the device, once
+        length, *numbers = torch.stack([longest, *chain(*facts)]).tolist()  # waits for the device, once
         if self.training and torch.is_grad_enabled():
-            self._warn(int(numbers[0]), numbers[1], queue_full=earlier.shape[1] == self.queue_frames)
+            self._warn(count + earlier.shape[1], length, queue_full=earlier.shape[1] == self.queue_frames)
             if self.queue is not None:
                 self.queue.push(*views)
         suffixes = [f"_{size}" for size in self._sizes] if len(self._sizes) > 1 else [""]
         names = (f"{name}{suffix}" for suffix in suffixes for name in _FACTS)
-        return LossOutput(torch.stack(losses).mean(), count, dict(zip(names, numbers[2:], strict=True)))
+        return LossOutput(torch.stack(losses).mean(), count, dict(zip(names, numbers, strict=True)))
 
     @property
     def _sizes(self) -> tuple[int, ...]:
@@ -181,7 +180,7 @@ class SwappedPrediction(FrameLoss):
             scores = own * (sharper * self.prob_ratio)
             if self.prob_ratio < 1:
                 scores.add_(other, alpha=sharper * (1 - self.prob_ratio))
-            q = sinkhorn_(scores, self.sinkhorn_iterations, all_reduce)[:count]
+            q = sinkhorn_(scores, self.sinkhorn_iterations)[:count]
             if self.hard_target:
                 best = q.argmax(1, keepdim=True)
                 q.zero_().scatter_(1, best, 1.0)

@@ -36,7 +36,7 @@ class VICReg(FrameLoss):
     Requirements:
         Equal lengths, and frames that are NOT of unit length, Projection(l2_normalize=False): a dimension of unit
         frames has a deviation of about 1/sqrt(D), so the variance term could never come to rest. Statistics are those
-        of one micro-batch in one process; with fewer than two frames in it, v and c are 0.
+        of one micro-batch, over all processes; with fewer than two frames in it, v and c are 0.
 
     Relations:
         Repels by dimension, so it needs no frozen reference: frames that are all alike cost 0.99 of `variance`. It
@@ -49,6 +49,7 @@ class VICReg(FrameLoss):
     """
 
     needs_same_length = True
+    compares_across_utterances = True
 
     def __init__(
         self,

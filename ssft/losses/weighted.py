@@ -35,9 +35,9 @@ class Weighted(FrameLoss):
     Relations:
         The sum repels if one term with enough weight does: `SoftDTW` beside `PseudoLabel` is held up by the labels.
         Terms are means over different things (pairs, frames, masked frames), which no single count can carry, so the
-        output's weight is the number of pairs: within a micro-batch every term is its own mean, and accumulation
-        averages these by pairs. That is exact for terms that average over pairs, and close for the others as long as
-        micro-batches hold utterances of similar length.
+        output's weight is the number of pairs: within a micro-batch, over all processes, every term is its own mean,
+        and accumulation averages these by pairs. That is exact for terms that average over pairs, and close for the
+        others as long as micro-batches hold utterances of similar length.
 
     Example:
         >>> loss = Weighted(
@@ -48,6 +48,8 @@ class Weighted(FrameLoss):
         >>> loss.materialize(768)
         >>> loss(student, reference, targets).loss.backward()
     """
+
+    compares_across_utterances = True  # whatever the terms are: their means do not add up by the number of pairs
 
     def __init__(
         self,

@@ -48,8 +48,9 @@ class Loss(Protocol):
     """Compares what the student and the reference say about a batch of pairs.
 
     A loss may also declare `needs_targets` (then it is called with labels of the frames as a third argument) and
-    `needs_reference = False` (then the reference is not computed, and the student is passed in its place), and may have
-    `after_step()`, which is called once the optimizer has moved the weights. `ssft.losses.FrameLoss` has them all.
+    `needs_reference = False` (then the reference is not computed, and the student is passed in its place) and
+    `compares_across_utterances` (then it is given the frames of all processes), and may have `after_step()`, which is
+    called once the optimizer has moved the weights. `ssft.losses.FrameLoss` has them all.
     """
 
     needs_same_length: bool

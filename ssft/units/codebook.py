@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from ssft.errors import RunError
+from ssft.seal import DamageError, SealedFolder
 from ssft.units.quantizer import Origin, Quantizer
 
 _CODEBOOK = re.compile(r"losses\.(?P<index>\d+)\.(?:terms\.(?P<term>[^.]+)\.)?codebooks\.\d+")
@@ -99,17 +99,17 @@ def codebook_of_run(run: Path, *, size: int | None = None) -> Quantizer:
 
 def _checkpoint(run: Path, step: int) -> dict[str, Tensor]:
     folder = run / "checkpoints" / f"step-{step:06d}"
-    try:
-        content = (folder / "model.safetensors").read_bytes()
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    if not folder.is_dir():
         raise RunError(
             f"{run / 'adapted'} is of step {step}, whose checkpoint is not there any more. Export the newest one: "
             f"ssft export {run}"
+        )
+    try:
+        return load(SealedFolder.open(folder).read("model.safetensors"))
+    except DamageError as error:
+        raise RunError(
+            f"{folder} is damaged ({error}). Export an earlier checkpoint, if there is one: ssft export {run}"
         ) from None
-    if hashlib.sha256(content).hexdigest() != manifest.get("model.safetensors"):
-        raise RunError(f"{folder} is damaged. Export an earlier checkpoint, if there is one: ssft export {run}")
-    return load(content)
 
 
 def _in_order(head: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -50,7 +50,7 @@ def windows(utterance: Utterance, *, seconds: float = WINDOW_SECONDS) -> list[Ut
 
 def _can_stand_alone(utterance: Utterance, offset: float, seconds: float) -> bool:
     try:
-        wave = read_audio(utterance.path, start=utterance.start + offset, seconds=seconds)
+        wave = read_audio(utterance.path, member=utterance.member, start=utterance.start + offset, seconds=seconds)
     except AudioError as error:
         if error.reason in ("silent", "empty"):
             return False

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import os
-import re
 import subprocess
 import sys
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -36,23 +33,6 @@ def train(root, out, *more):
     return result
 
 
-def test_a_hostile_folder_is_trained_on_and_accounted_for(hostile_folder, tmp_path):
-    root, usable, reasons = hostile_folder
-    run = tmp_path / "run"
-    result = train(root, run)
-    assert result.returncode == 0, result.stderr
-    counts = Counter(reasons.values())
-    assert re.search(rf"audio: {len(usable)} utterances, 0\.\d\d h; {len(reasons)} rejected \(", result.stdout)
-    assert all(f"{reason} {count}" in result.stdout for reason, count in counts.items())
-    assert "rejects.tsv" in result.stdout
-    with (run / "rejects.tsv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    assert len(rows) == len(reasons)
-    assert {row["id"]: row["reason"] for row in rows} == reasons
-    assert (run / "adapted" / "config.json").is_file()
-    assert (run / "adapted" / "model.safetensors").stat().st_size > 100_000
-
-
 @pytest.mark.parametrize(
     ("case", "code", "says"),
     [
@@ -74,7 +54,7 @@ def test_nothing_to_train_on_is_a_clear_error(tmp_path, case, code, says):
     if case.startswith("only bad samples"):
         for name in "abc":
             soundfile.write(root / f"{name}.wav", np.zeros(16_000), 16_000)
-        more = ["--data.verify", "header"]
+        more = ["--data.verify", "header", "--data.max_rejects", "1", "--train.batch_seconds", "1"]
     if case == "a setting that is none":
         more = ["--data.min_seconds", "0.01"]
     result = train(root, tmp_path / "run", *more)

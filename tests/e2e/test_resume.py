@@ -29,7 +29,7 @@ def straight(recordings, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_interrupted_and_resumed_equals_uninterrupted(recordings, straight, tmp_path, how):
     run = tmp_path / "a run"
     command = [sys.executable, "-m", "ssft.cli.main", "train", "score_tiny", "--data.root", str(recordings)]
@@ -78,6 +78,28 @@ def test_a_run_whose_recipe_was_edited_is_neither_resumed_nor_exported(straight,
         assert "train.batch_seconds 4.0 -> 60.0" in message
     (run / "recipe.yaml").write_text(recipe.replace("workers: 1", "workers: 0"))
     assert main(["resume", str(run)]) == 0  # what cannot change the result may change
+
+
+def test_a_setting_can_be_changed_on_purpose(straight, tmp_path, capsys):
+    run = tmp_path / "longer"
+    shutil.copytree(straight, run)
+    longer = ["resume", str(run), "--train.steps", "26", "--loss.gamma", "0.2"]
+    assert main(longer) == 1
+    message = capsys.readouterr().err
+    assert "loss.gamma 0.1 -> 0.2" in message
+    assert "--allow-change loss.gamma --allow-change train.steps" in message
+    assert (run / "recipe.yaml").read_text() == (straight / "recipe.yaml").read_text()
+    assert main([*longer, "--allow-change", "train.steps"]) == 1
+    assert "train.steps" not in capsys.readouterr().err.split("add:")[0]
+    assert main([*longer, "--allow-change", "train.stepz"]) == 2
+    assert "Did you mean 'train.steps'?" in capsys.readouterr().err
+    assert main([*longer, "--allow-change", "train.steps", "--allow-change", "loss"]) == 0
+    assert "changed: train.steps 24 -> 26" in capsys.readouterr().err
+    assert _steps(run) == list(range(1, 27))
+    assert "gamma: 0.2" in (run / "recipe.yaml").read_text()
+    assert main(["resume", str(run)]) == 0  # what was changed is what the run now stands on
+    progress = json.loads((run / "checkpoints" / "step-000026" / "progress.json").read_text())
+    assert progress["changes"] == ["step 24: loss.gamma 0.1 -> 0.2", "step 24: train.steps 24 -> 26"]
 
 
 @pytest.mark.parametrize("out", ["file", "file/below", "recipe"])

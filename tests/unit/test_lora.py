@@ -442,7 +442,8 @@ def test_a_run_trains_resumes_and_exports(recordings, tmp_path, capsys):
     assert (last / "model.safetensors").read_bytes() == weights
 
     from ssft.engine.checkpoint import CheckpointFolder
-    from ssft.runs import _model, recorded_recipe
+    from ssft.run_export import _model
+    from ssft.runs import recorded_recipe
 
     trained = _model(recorded_recipe(run))
     trained.load_training_state(CheckpointFolder(run / "checkpoints").load()[0].model)

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import sys
+from contextlib import nullcontext
 
 import pytest
 
-from ssft.data.manifest import list_folder, read_manifest
+from ssft.data import manifest
+from ssft.data.entry import Entry
 from ssft.errors import DataError
+from ssft.types import Reject
+
+
+def read_manifest(path, **how):
+    """The entries and the rejects."""
+    found = list(manifest.read_manifest(path, **how))
+    return [item for item in found if isinstance(item, Entry)], [item for item in found if isinstance(item, Reject)]
+
+
+def list_folder(root):
+    return list(manifest.list_folder(root))
 
 
 def write(path, *lines):
@@ -93,11 +108,23 @@ def test_segments_by_length_and_by_end(tmp_path):
     ]
 
 
-def test_ids_are_unique_even_where_a_number_is_taken(tmp_path):
-    path = write(tmp_path / "m.tsv", "id\tpath", *(f"{name}\tx.wav" for name in ("a", "a", "a#2", "b", "a", "a#2")))
-    ids = [entry.id for entry in read_manifest(path)[0]]
-    assert len(set(ids)) == 6
-    assert (ids[0], ids[2], ids[3]) == ("a", "a#2", "b")
+def test_rows_are_read_one_by_one(tmp_path):
+    """The second row is there before the last, which is not UTF-8, is read."""
+    path = write(tmp_path / "m.tsv", "path", *(f"{number}.wav" for number in range(20_000)))
+    with path.open("ab") as file:
+        file.write(b"\xff\xff.wav\n")
+    rows = manifest.read_manifest(path)
+    assert [next(rows).id, next(rows).id] == ["0.wav", "1.wav"]
+    with pytest.raises(DataError, match="Save it as UTF-8"):
+        list(rows)
+
+
+def test_of_two_names_for_a_column_the_first_that_says_something_counts(tmp_path):
+    entries, _ = read_manifest(write(tmp_path / "m.csv", "audio,path,spk,speaker", "a.wav,b.wav,x,y", "c.wav,d.wav"))
+    assert [(entry.path.name, entry.speaker) for entry in entries] == [("b.wav", "y"), ("d.wav", None)]
+    lines = ('{"path": null, "file": "a.wav"}', '{"file": "b.wav", "path": "c.wav"}', '{" PATH": 7}')
+    entries, _ = read_manifest(write(tmp_path / "m.jsonl", *lines))
+    assert [entry.path.name for entry in entries] == ["a.wav", "c.wav", "7"]
 
 
 @pytest.mark.parametrize(
@@ -225,16 +252,52 @@ def test_the_order_does_not_depend_on_the_file_system(tmp_path, monkeypatch):
         (root / link).symlink_to(touch(tmp_path / "elsewhere", "3.wav"))
     straight = list_folder(root)
     assert [entry.id for entry in straight] == sorted([*names, "b/3.wav"])
-    walk = os.walk
-
-    def reversed_walk(top, **how):
-        for folder, folders, files in walk(top, **how):
-            folders.reverse()
-            files.reverse()
-            yield folder, folders, files
-
-    monkeypatch.setattr("ssft.data.manifest.os.walk", reversed_walk)
+    scandir = os.scandir
+    monkeypatch.setattr(
+        os, "scandir", lambda path: nullcontext(sorted(scandir(path), key=lambda item: item.name)[::-1])
+    )
     assert list_folder(root) == straight
+
+
+def test_the_listing_is_in_the_order_of_its_paths(tmp_path):
+    names = ["a b/1.wav", "a.wav", "a/1.wav", "a-1/x/y.wav", "a/b.wav", "a/b/c.wav", "B.wav", "b.wav", "ä.wav"]
+    entries = list_folder(touch(tmp_path, *names))
+    assert [entry.id for entry in entries] == sorted(names)
+
+
+def test_folders_may_be_nested_deeper_than_calls(tmp_path):
+    deep = touch(tmp_path, f"{'d/' * 150}a.wav")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 100)
+    try:
+        entries = list_folder(deep)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert [entry.id for entry in entries] == [f"{'d/' * 150}a.wav"]
+
+
+def test_the_layout_of_librispeech_has_speakers_and_texts(tmp_path):
+    root = touch(
+        tmp_path,
+        *("dev-clean/84/121123/84-121123-0000.flac", "dev-clean/84/121123/84-121123-0001.flac"),
+        *("dev-clean/84/121550/84-121550-0000.flac", "174/50561/174-50561-0000.wav"),
+        *("dev-clean/84/121123/noise.flac", "dev-clean/84/121123/85-121123-0002.flac", "84-121123-0000.flac"),
+        *("x84/121123/84-121123-0000.flac", "84/121123/more/84-121123-0000.flac"),
+    )
+    transcript = root / "dev-clean" / "84" / "121123" / "84-121123.trans.txt"
+    transcript.write_text("84-121123-0000 GO  DO YOU HEAR\n\n84-121123-0001\n", encoding="utf-8")
+    (root / "dev-clean" / "84" / "121550" / "84-121550.trans.txt").write_bytes(b"84-121550-0000 caf\xe9\n")
+    entries = {entry.id: entry for entry in list_folder(root)}
+    assert len(entries) == 9
+    speakers = {name: entry.speaker for name, entry in entries.items() if entry.speaker}
+    assert speakers == {
+        "174/50561/174-50561-0000.wav": "174",
+        "dev-clean/84/121123/84-121123-0000.flac": "84",
+        "dev-clean/84/121123/84-121123-0001.flac": "84",
+        "dev-clean/84/121550/84-121550-0000.flac": "84",
+    }
+    texts = {name: entry.text for name, entry in entries.items() if entry.text}
+    assert texts == {"dev-clean/84/121123/84-121123-0000.flac": "GO  DO YOU HEAR"}
 
 
 def test_links_are_followed_once_and_loops_end(tmp_path):
@@ -255,5 +318,5 @@ def test_names_that_are_not_utf8_have_an_id(tmp_path):
     except (OSError, UnicodeError) as error:
         pytest.skip(f"this file system takes only UTF-8 names: {error}")
     entries = list_folder(tmp_path)
-    assert [entry.id for entry in entries] == [r"caf\udce9.wav", r"caf\udce9.wav#2", "ok.wav"]
+    assert [entry.id for entry in entries] == [r"caf\udce9.wav", r"caf\udce9.wav", "ok.wav"]
     assert {entry.path.name for entry in entries} == {"caf\udce9.wav", r"caf\udce9.wav", "ok.wav"}

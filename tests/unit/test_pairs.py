@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,7 +130,7 @@ def test_crops_lie_everywhere_in_a_long_recording_and_keep_their_length(tmp_path
         places.append(float(pair.original.abs().median()) / 0.4 * seconds)
     assert 10 < min(places) < 18
     assert 52 < max(places) < 60
-    assert pairs.seconds == [2.0]
+    assert pairs.seconds.tolist() == [2.0]
     assert pairs.original_varies(0)
 
 
@@ -214,6 +216,64 @@ def test_a_bad_file_is_rejected_and_leaves_the_others_as_they_were(tmp_path, utt
     for one, other in zip(with_bad.micro_batches, without.micro_batches, strict=True):
         assert torch.equal(one.original.samples, other.original.samples)
         assert torch.equal(one.augmented.samples, other.augmented.samples)
+
+
+# ---------------------------------------------------------------------------------------- files that are not as found
+
+
+def touched(path):
+    facts = path.stat()
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1_000_000))
+
+
+def replaced(path):
+    """Two samples more, with the time of before."""
+    wave, facts = soundfile.read(path, dtype="int16"), path.stat()
+    soundfile.write(path, np.concatenate([wave[0], wave[0][:2]]), wave[1], subtype="PCM_16")
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"), [(touched, "changed"), (replaced, "changed"), (Path.unlink, "missing"), (None, None)]
+)
+def test_a_file_that_changes_after_the_scan_is_reported(tmp_path, make_audio, change, reason):
+    for name in ("a", "b", "c"):
+        make_audio(tmp_path / f"{name}.wav")
+    pairs = PairDataset(Data(root=str(tmp_path)).load().utterances)
+    if change is not None:
+        change(tmp_path / "b.wav")
+    drawn = [pairs[0, index] for index in range(3)]
+    rejects = [(item.id, item.path, item.reason) for item in drawn if isinstance(item, Reject)]
+    assert rejects == ([("b.wav", tmp_path / "b.wav", reason)] if reason else [])
+    assert all(item.detail for item in drawn if isinstance(item, Reject))
+    assert isinstance(drawn[2], Pair)
+
+
+def test_a_file_of_which_nothing_was_known_may_have_any_time(tmp_path, make_audio):
+    make_audio(tmp_path / "a.wav")
+    pairs = PairDataset([Utterance("a", tmp_path / "a.wav", 1.0)])
+    touched(tmp_path / "a.wav")
+    assert isinstance(pairs[0, 0], Pair)
+
+
+@pytest.mark.parametrize(
+    ("start", "seconds", "reason"),
+    [(0.0, 2.0, None), (0.0, 2.09, None), (0.0, 2.2, "outside"), (1.5, 0.7, "outside"), (2.5, 1.0, "outside")],
+)
+def test_a_length_that_was_believed_is_checked_when_the_file_is_read(tmp_path, make_audio, start, seconds, reason):
+    make_audio(tmp_path / "a.wav", seconds=2.0)
+    (tmp_path / "m.tsv").write_text(f"path\tstart\tseconds\na.wav\t{start}\t{seconds}\n")
+    pairs = PairDataset(Data(root=str(tmp_path / "m.tsv"), verify="manifest").load().utterances)
+    found = pairs[0, 0]
+    assert getattr(found, "reason", None) == reason
+    if isinstance(found, Pair):
+        assert found.seconds == pytest.approx(2.0)
+
+
+def test_lengths_are_one_array_however_many_there_are(tmp_path):
+    pairs = PairDataset([Utterance("a", tmp_path / "a", 3.0), Utterance("b", tmp_path / "b", 0.5)], max_seconds=2.0)
+    assert isinstance(pairs.seconds, np.ndarray)
+    assert pairs.seconds.tolist() == [2.0, 0.5]
 
 
 # -------------------------------------------------------------------------------------------------------- collate

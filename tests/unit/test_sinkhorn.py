@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -13,7 +11,7 @@ from hypothesis import strategies as st
 from oracles import swapped_prediction as oracle
 from torch.nn.functional import normalize
 
-from ssft.ops.sinkhorn import all_reduce, sinkhorn
+from ssft.ops.sinkhorn import sinkhorn
 
 
 def cosines(frames, codes, dim=16, seed=0):
@@ -132,33 +130,6 @@ def test_input_is_left_alone_and_has_no_gradient():
     plan = sinkhorn(logits, iterations=3)
     assert not plan.requires_grad
     assert torch.equal(logits, before)
-
-
-def test_reduce_makes_two_halves_one_whole():
-    """Two threads stand for two processes that wait for each other at every reduction."""
-    logits = cosines(30, 6) / 0.02
-    meeting, given = threading.Barrier(2), [torch.empty(0)] * 2
-
-    def run(rank, frames):
-        def reduce(values, operation):
-            given[rank] = values
-            meeting.wait()
-            combined = given[0] + given[1] if operation == "sum" else torch.maximum(*given)
-            meeting.wait()
-            return combined
-
-        return sinkhorn(frames, iterations=3, reduce=reduce)
-
-    with ThreadPoolExecutor(2) as pool:
-        halves = list(pool.map(run, (0, 1), (logits[:11], logits[11:])))
-    torch.testing.assert_close(torch.cat(halves), sinkhorn(logits, iterations=3), atol=1e-12, rtol=1e-12)
-    assert not torch.allclose(halves[0], sinkhorn(logits[:11], iterations=3), atol=1e-3)
-
-
-def test_all_reduce_alone_changes_nothing():
-    values = torch.tensor([1.0, 2.0])
-    assert torch.equal(all_reduce(values, "sum"), torch.tensor([1.0, 2.0]))
-    assert torch.equal(all_reduce(values, "max"), torch.tensor([1.0, 2.0]))
 
 
 @pytest.mark.parametrize(("shape", "iterations"), [((0, 4), 3), ((4, 0), 3), ((4,), 3), ((2, 4, 4), 3), ((4, 4), 0)])

@@ -98,7 +98,7 @@ def test_a_layer_that_sleeps_is_not_counted_in_the_norm(recordings, tmp_path):
     batches = [[asleep.pairs[0, index] for index in range(4)]]
     from ssft.types import PairBatch
 
-    records = [t._step([PairBatch.collate(batches[0])], 0) for t in (asleep, alone)]
+    records = [t.make_step([PairBatch.collate(batches[0])], 0) for t in (asleep, alone)]
     assert records[0]["grad_norm"] == pytest.approx(records[1]["grad_norm"], rel=1e-3)
 
 
