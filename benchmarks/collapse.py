@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -168,7 +168,7 @@ def cost() -> str:
     return f"a step {one:.2f} s, measuring {1000 * own:.0f} ms: {share:.2%} of the time, every {EVERY_STEPS} steps"
 
 
-def seconds(work) -> float:
+def seconds(work: Callable[[], object]) -> float:
     """The process time of a call."""
     began = time.process_time()
     work()

@@ -208,6 +208,9 @@ def show_runs(runs: dict[str, list[Record]], base: dict[str, float]) -> None:
             row += [record[error] for record in chosen.values()]
         row += [f"{chosen['score']['step']}", chosen["score"]["score"], records[-1]["score"]]
         rows.append(row)
+    good = [row for row in rows if row[2] < base[ERRORS[0]]]
+    means = [math.fsum(values) / len(good) for values in zip(*(row[1:9] for row in good), strict=True)]
+    rows.append([f"mean of the {len(good)} runs that were ever better than the base", *means, "", "", ""])
     choices = ("last", "best", "by score", "by loss")
     table(["run", *(f"{error}: {c}" for error in ERRORS for c in choices), "step", "its score", "last score"], rows)
     print("\nbase: " + ", ".join(f"{name} {base[name]:.2f}" for name in ERRORS))

@@ -106,16 +106,23 @@ def _begin(recipe: Recipe, folder: Path, stack: ExitStack) -> None:
     if (folder / "recipe.yaml").exists() and not (folder / "environment.json").exists():
         raise RunError(f"{folder} holds a recipe.yaml that no run wrote, and would lose it; choose another --out.")
     stack.enter_context(RunLock(folder))
-    corpus = recipe.data.load()
     rejects = folder / "rejects.tsv"
+    corpus = _scan(recipe, folder, rejects)
     print(f"audio: {corpus.summary()}" + (f"; see {rejects}" if corpus.rejects else ""))
     if note := note_on_crops(recipe, corpus):
         print(note)
-    with _writing(folder):
-        write_rejects(corpus.rejects, rejects)
-        corpus.save(folder / _CORPUS)
     total = len(corpus.utterances) + len(corpus.rejects)
     refuse_too_many(corpus.rejects, total=total, limit=recipe.data.max_rejects, where=rejects)
+
+
+def _scan(recipe: Recipe, folder: Path, rejects: Path) -> Corpus:
+    """Find the audio, and write down what there is and what cannot be used."""
+    corpus = recipe.data.load()
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_rejects(corpus.rejects, rejects)
+    corpus.save(folder / _CORPUS)
+    return corpus
 
 
 def _write_down(recipe: Recipe, folder: Path, trainer: CorrespondenceTrainer) -> None:
@@ -129,6 +136,8 @@ def _write_down(recipe: Recipe, folder: Path, trainer: CorrespondenceTrainer) ->
 def _reenter(recipe: Recipe, folder: Path, stack: ExitStack, allow_change: Collection[str]) -> None:
     """Take the folder again, and write down a recipe that was changed on purpose; only the main process does."""
     stack.enter_context(RunLock(folder))
+    if "corpus" in allow_change or not (folder / _CORPUS).exists():
+        _scan(recipe, folder, folder / "rejects.tsv")
     text = recipe.to_yaml()
     if text != (folder / "recipe.yaml").read_text(encoding="utf-8"):
         checkpoint, _ = CheckpointFolder(folder / "checkpoints").load()
@@ -263,8 +272,9 @@ def lasting_settings(recipe: Recipe) -> dict[str, Any]:
 def note_on_crops(recipe: Recipe, corpus: Corpus) -> str:
     """Say it if long recordings will be heard in part only."""
     longest, variants = recipe.data.max_seconds, recipe.train.cache_variants
-    long = [utterance.seconds for utterance in corpus.utterances if utterance.seconds > longest]
-    if not long:
+    seconds = corpus.utterances.seconds
+    long = seconds[seconds > longest]
+    if not len(long):
         return ""
     how = f"in all, {variants} parts" if variants else "in each epoch, one part"
     return (

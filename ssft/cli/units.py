@@ -165,12 +165,10 @@ def _add_output(parser: argparse.ArgumentParser, example: str) -> None:
 
 def _readable(utterances: Sequence[Utterance]) -> list[Utterance]:
     """Those whose audio can be decoded: the others of a large corpus are not worth looking at."""
-    from ssft.data.entry import Entry
     from ssft.data.probe import probe
     from ssft.types import Utterance
 
-    entries = [Entry(item.id, item.path, item.start, item.seconds) for item in utterances]
-    found = [item for item in probe(entries, min_seconds=0.0, verify="audio") if isinstance(item, Utterance)]
+    found = [item for item in probe(utterances, min_seconds=0.0, verify="audio") if isinstance(item, Utterance)]
     if not found:
         raise DataError("None of the recordings that were drawn can be decoded. Give other audio with --data.")
     return found

@@ -6,6 +6,7 @@ from ssft.data.corpus import Corpus, Data
 from ssft.data.manifest import list_folder, read_manifest
 from ssft.data.pairs import PairDataset
 from ssft.data.sampler import DurationBatchSampler, Position, batches_by_length
+from ssft.data.utterances import Utterances
 
 __all__ = [
     "Collate",
@@ -15,6 +16,7 @@ __all__ = [
     "PairDataset",
     "Position",
     "StepBatch",
+    "Utterances",
     "batches_by_length",
     "list_folder",
     "read_audio",

@@ -95,7 +95,7 @@ _IMPLIED = {"frame_spread": ("frame_within", "frame_across", "frame_similarity")
 class CollapseWatch:
     """Says once, for each number, that it has become low and stays so.
 
-    Low is below 30 % of the highest value of the run so far, or below a floor that nothing healthy reaches; the alarm
+    Low is below 30 % of the highest value of the run so far, or below a floor for those that were never high; the alarm
     comes when that has lasted for 20 steps. Watched are the numbers of `measure`, and any `code_perplexity` that a loss
     logs. How these limits were chosen: docs/guards.md.
 
@@ -123,7 +123,7 @@ class CollapseWatch:
             elif step - self._low_since.setdefault(name, step) >= _LASTING_STEPS and name not in self._said:
                 self._said |= {name, *_IMPLIED.get(name, ())}
                 change = f"is {value:.3g}"
-                if highest > value:
+                if highest > max(value, 0):
                     change = f"fell from {highest:.3g} to {value:.3g} ({value / highest:.0%})"
                 alarms.append(f"step {step}: {sign.meaning}: {name} {change}. {sign.remedy}")
         return alarms

@@ -121,6 +121,16 @@ class Costs:
         """How many seconds of these go by before the cache is there."""
         return self._filling(self.typical, work)
 
+    def processors(self, work: Work) -> float:
+        """How many seconds of all processors together the work takes, however busy they are with something else."""
+        step = self.typical
+        parts = (
+            step.reading.times((work.read if work.encoded else work.heard) / step.seconds),
+            self.encoding.times(work.encoded),
+            step.computing.times(work.heard / step.seconds),
+        )
+        return sum(part.cpu for part in parts) + max(0.0, self.first.computing.cpu - step.computing.cpu)
+
     def _estimate(self, step: StepCost, work: Work) -> float:
         computing = step.computing.times(work.heard / step.seconds)
         if work.encoded:

@@ -108,15 +108,15 @@ class Validation:
           another sound there; 0.5 is chance, 1 always.
         - `rank`: effective rank of the originals' frames.
         - `drift`: 1 - cosine of frames and the base's, averaged over the originals.
-        - `score`: 0 for the base, 1 at most, below 0 for what is worse than the base. With e = 1.001 - discrimination,
-          it is 1 - (e / e of the base) / min(1, rank / rank of the base).
+        - `score`: 0 for the base, above 0 for what is better, 1 for half as many errors. It is log2(e of the base / e),
+          where e = 1.001 - discrimination, less log2(rank of the base / rank) if the rank has fallen.
 
         All are NaN where frames are not finite. Neither the encoder's mode nor any random state is changed.
         """
         numbers = self._numbers(self._views(encoder, encoder.own_top()))
         error, base_error = (1 - one["discrimination"] + _SMALLEST for one in (numbers, self._base))
-        rank = min(1.0, numbers["rank"] / self._base["rank"])
-        return {**numbers, "score": 1 - error / base_error / rank}
+        lost_rank = max(0.0, math.log2(self._base["rank"] / numbers["rank"]))
+        return {**numbers, "score": math.log2(base_error / error) - lost_rank}
 
     @torch.no_grad()
     def _views(self, encoder: SplitEncoder, top: Top) -> list[_View]:

@@ -17,7 +17,7 @@ class Audio:
         hours: of these.
         speakers: how many are named; None if none is.
         held_out: utterances that are kept from training, to choose a checkpoint by.
-        rejected: how many cannot be used, by reason, as far as headers tell.
+        rejected: how many cannot be used, by reason, as far as headers tell and the steps that were tried.
         rejects: which.
     """
 
@@ -64,6 +64,7 @@ class Time:
         starting_minutes: of these, before the second step.
         caching_minutes: of these, to fill the cache.
         judging_minutes: of these, to measure checkpoints.
+        processor_minutes: of all processors together; whatever else the machine does adds to the minutes, not to these.
         step_seconds: for a step, once the run is going.
         computing_seconds: of these, if no audio had to be read meanwhile.
         reading_seconds: what one of the processes that read needs for the audio of a step.
@@ -79,6 +80,7 @@ class Time:
     starting_minutes: float
     caching_minutes: float
     judging_minutes: float
+    processor_minutes: float
     step_seconds: float
     computing_seconds: float
     reading_seconds: float

@@ -21,7 +21,7 @@ from ssft.data.rejects import count_reasons, too_many
 from ssft.data.utterances import Utterances
 from ssft.engine import CorrespondenceTrainer, Train
 from ssft.engine.cache import cache_bytes, encoded_seconds, needed_draws, refuse_large_cache
-from ssft.engine.costs import Costs, Work
+from ssft.engine.costs import Cost, Costs, Work
 from ssft.engine.rehearsal import rehearse
 from ssft.engine.trackers import refuse_missing_trackers
 from ssft.errors import RunError
@@ -30,6 +30,7 @@ from ssft.plan.figures import Audio, Plan, Space, Steps, Time
 from ssft.plan.words import size
 from ssft.recipe import Recipe
 from ssft.runs import note_on_crops, trainer_of, with_overrides
+from ssft.types import Reject
 
 _LITTLE_HOURS = 1 / 6
 _MUCH_WAITING = 0.2
@@ -59,10 +60,10 @@ def make_plan(recipe: Recipe, *, steps: int = 3, notes: Sequence[str] = ()) -> P
     refuse_missing_trackers(recipe.train.trackers)
     corpus = replace(recipe.data, verify="header").load()
     recipe = replace(recipe, encoder=recipe.encoder.pinned())
-    began = time.perf_counter()
+    began = Cost(time.perf_counter(), time.process_time())
     # A recipe of its own, for a trainer makes head and loss part of itself.
     trainer = trainer_of(with_overrides(recipe, ["--train.processes", "1"]), corpus, rejects=corpus.rejects)
-    building = time.perf_counter() - began
+    building = Cost(time.perf_counter() - began.wall, time.process_time() - began.cpu)
     costs = rehearse(trainer, steps=steps)
     accumulate = recipe.train.accumulate * 2**costs.halvings
     planned = replace(recipe, train=replace(recipe.train, accumulate=accumulate))
@@ -71,7 +72,7 @@ def make_plan(recipe: Recipe, *, steps: int = 3, notes: Sequence[str] = ()) -> P
     space = _space(planned, trainer, costs)
     return Plan(
         recipe=planned,
-        audio=_audio(corpus, trainer.pairs.utterances),
+        audio=_audio(corpus, trainer.pairs.utterances, [*corpus.rejects, *costs.rejects]),
         steps=made,
         time=duration,
         space=space,
@@ -80,8 +81,8 @@ def make_plan(recipe: Recipe, *, steps: int = 3, notes: Sequence[str] = ()) -> P
     )
 
 
-def _audio(corpus: Corpus, trained: Utterances) -> Audio:
-    rejects, speakers = corpus.rejects, trained.speakers.codes
+def _audio(corpus: Corpus, trained: Utterances, rejects: Sequence[Reject]) -> Audio:
+    speakers = trained.speakers.codes
     return Audio(
         utterances=len(trained),
         hours=trained.hours,
@@ -126,11 +127,11 @@ def _draws(trainer: CorrespondenceTrainer) -> list[Key]:
     return needed_draws(pairs, chain.from_iterable(islice(sampler, train.steps)))
 
 
-def _time(recipe: Recipe, work: Work, costs: Costs, building: float) -> Time:
+def _time(recipe: Recipe, work: Work, costs: Costs, building: Cost) -> Time:
     train, typical = recipe.train, costs.typical
     is_cached = train.cache_variants > 0
     estimates, computing = costs.estimates(work), costs.estimates(work, reading=False)
-    starting, judging = building + costs.starting, costs.judging * _saves(train)
+    starting, judging = building.wall + costs.starting, costs.judging * _saves(train)
     overhead = starting + judging
     seconds = overhead + median(estimates)
     filling = costs.filling(work)
@@ -142,6 +143,7 @@ def _time(recipe: Recipe, work: Work, costs: Costs, building: float) -> Time:
         starting_minutes=starting / 60,
         caching_minutes=filling / 60,
         judging_minutes=judging / 60,
+        processor_minutes=(building.cpu + costs.processors(work)) / 60,
         step_seconds=typical.computing.wall if is_cached else costs.together(typical.reading, typical.computing),
         computing_seconds=typical.computing.wall,
         reading_seconds=0.0 if is_cached else typical.reading.wall,
@@ -186,7 +188,10 @@ def _notes(recipe: Recipe, corpus: Corpus, trainer: CorrespondenceTrainer, costs
             f"{unheard:,} utterances are never heard; train.steps={steps.steps_per_epoch} would hear each of them once"
         )
     if costs.rejects:
-        yield f"{len(costs.rejects)} of the utterances that were read cannot be used ({count_reasons(costs.rejects)})"
+        yield (
+            f"{len(costs.rejects)} of the utterances that were read cannot be used ({count_reasons(costs.rejects)}); "
+            "headers do not tell, so there may be more"
+        )
     if costs.halvings:
         yield (
             f"memory ran out, so the plan has train.accumulate={recipe.train.accumulate * 2**costs.halvings} in place "
@@ -214,7 +219,8 @@ def _problems(
 ) -> Iterator[str]:
     """Why the run cannot go as planned."""
     total, limit = len(corpus.utterances) + len(corpus.rejects), recipe.data.max_rejects
-    if (error := too_many(corpus.rejects, total=total, limit=limit, where="ssft plan ... --json")) is not None:
+    rejects = [*corpus.rejects, *costs.rejects]
+    if (error := too_many(rejects, total=total, limit=limit, where="ssft plan ... --json")) is not None:
         yield str(error)
     if len(costs.discarded) > recipe.train.max_discarded:
         yield f"Every step is thrown away: {costs.discarded[-1]}. Lower train.lr, or look at these recordings."

@@ -107,7 +107,7 @@ TYPOS = {
     "--train.betas 0.9": "train.betas: 0.9 is not a list of 2 numbers in brackets.",
     "--views.reference forzen": "views.reference: 'forzen' is not 'frozen' or",
     "--views.augmented.steps.0.factors 1.0": "factors: 1.0 is not a list of numbers in brackets.",
-    "--data.verify adio": "data.verify: 'adio' is not 'auto' or 'audio' or 'header' or 'manifest'. Did you mean 'audio'?",
+    "--data.verify adio": "'adio' is not 'auto' or 'audio' or 'header' or 'manifest'. Did you mean 'audio'?",
     "--data.allow_outside perhaps": "data.allow_outside: 'perhaps' is not true or false.",
     "--train 5": "--train is a group of settings. Say which one, as in --train.steps VALUE.",
     "--train.steps": "--train.steps needs a value, as in --train.steps VALUE.",

@@ -149,6 +149,7 @@ def test_time_is_that_of_the_slower_part_or_of_all_processors(workers, cores, se
     found = costs(step, workers=workers, cores=cores)
     assert found.estimates(Work(heard=100.0)) == [10 * seconds]
     assert found.estimates(Work(heard=100.0), reading=False) == [20.0]
+    assert found.processors(Work(heard=100.0)) == 70.0
 
 
 def test_a_cache_is_filled_once_and_then_steps_only_compute():
@@ -157,6 +158,7 @@ def test_a_cache_is_filled_once_and_then_steps_only_compute():
     # 30 s are read in 3 s, 50 s encoded in 25 s, and 100 s heard in ten steps.
     assert found.estimates(Work(heard=100.0, read=30.0, encoded=50.0)) == [28 + 40, 28 + 20]
     assert found.filling(Work(heard=100.0, read=30.0, encoded=50.0)) == 28
+    assert found.processors(Work(heard=100.0, read=30.0, encoded=50.0)) == 3 + 25 + 30 + 1  # and a slower first step
 
 
 def test_the_first_step_counts_once():
@@ -221,8 +223,10 @@ def test_what_only_decoding_finds_is_said(corpus, tmp_path, variants):
         soundfile.write(tmp_path / f"{number}.wav", 0.1 * np.sin(np.arange(16_000)), 16_000)
     soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
     plan = make_plan(make_recipe(tmp_path, cache_variants=variants, batch_seconds=6.0), steps=1)
-    assert (plan.audio.utterances, plan.audio.rejected) == (5, {})
+    assert (plan.audio.utterances, plan.audio.rejected, plan.problems) == (5, {"silent": 1}, [])
     assert any("1 of the utterances that were read cannot be used (silent 1)" in note for note in plan.notes)
+    strict = make_plan(make_recipe(tmp_path, cache_variants=variants, batch_seconds=6.0, max_rejects=0.1), steps=1)
+    assert strict.problems[0].startswith("1 of 5 recordings (20 %) cannot be used")
     for path in tmp_path.glob("?.wav"):
         soundfile.write(path, np.zeros(16_000), 16_000)
     with pytest.raises(DataError, match=r"None of the 3 utterances that were read can be used \(silent 3\)"):

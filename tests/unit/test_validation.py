@@ -126,7 +126,8 @@ def test_the_base_scores_nothing_and_what_is_worse_scores_less(utterances):
     assert worse["score"] < 0
     assert worse["drift"] > 0.01
     error, base_error = 1.001 - worse["discrimination"], 1.001 - base["discrimination"]
-    assert worse["score"] == pytest.approx(1 - error / base_error / min(1, worse["rank"] / base["rank"]))
+    lost_rank = max(0, math.log2(base["rank"] / worse["rank"]))
+    assert worse["score"] == pytest.approx(math.log2(base_error / error) - lost_rank)
 
 
 def test_a_collapsed_encoder_is_at_chance_and_one_that_is_not_finite_has_no_numbers(utterances):
