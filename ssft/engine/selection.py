@@ -111,7 +111,7 @@ class Selection:
                 f"train.select='{self.select}': metrics.jsonl has no number '{self._name}'. "
                 f"{closest(self._name, self._known - {'step'})}"
             )
-        return math.fsum(self._noted) / len(self._noted) if self._noted else math.nan
+        return sum(self._noted) / len(self._noted) if self._noted else math.nan
 
     def _write(self) -> None:
         try:

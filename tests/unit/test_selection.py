@@ -14,7 +14,7 @@ from ssft.engine.selection import CANDIDATES, Selection, best_step
 from ssft.engine.tracking import Metrics
 from ssft.errors import RecipeError, RunError
 
-VALUES = st.sampled_from([0.0, 0.5, 1.0, 2.0, math.nan, math.inf])
+VALUES = st.sampled_from([0.1, 0.5, 1.0, 2.0, math.nan, math.inf, -math.inf])
 
 
 def lines(folder: Path) -> list[dict]:
