@@ -22,7 +22,7 @@ def count_reasons(rejects: Sequence[Reject]) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
 
 
-def too_many(rejects: Sequence[Reject], *, total: int, limit: float, where: Path) -> DataError | None:
+def too_many(rejects: Sequence[Reject], *, total: int, limit: float, where: Path | str) -> DataError | None:
     """Return an error with a table of reasons if more of a corpus is unusable than is accepted.
 
     What is only shorter than `data.min_seconds` does not count: that length is a choice.
@@ -31,7 +31,7 @@ def too_many(rejects: Sequence[Reject], *, total: int, limit: float, where: Path
         rejects: what cannot be used.
         total: how many recordings the corpus lists, these included.
         limit: the share that is accepted, from 0 to 1.
-        where: the file that has the whole list.
+        where: the file that has the whole list, or what shows it.
     """
     unusable = [reject for reject in rejects if reject.reason != "too_short"]
     share = len(unusable) / max(total, 1)

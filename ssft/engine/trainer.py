@@ -274,7 +274,7 @@ class CorrespondenceTrainer:
 
     def _save(self, state: RunState, checkpoints: CheckpointFolder, selection: Selection | None) -> None:
         if selection is not None:  # in the main process
-            protected = selection.best(self.train.keep_best)
+            protected = selection.best(self.train.keep_best) if self.train.select != "last" else ()
             checkpoints.save(self._checkpoint(state), state.step, protect=protected)
 
     def _checkpoint(self, state: RunState) -> Checkpoint:

@@ -157,8 +157,7 @@ def _space(recipe: Recipe, trainer: CorrespondenceTrainer, costs: Costs) -> Spac
     train = recipe.train
     weights = trainer.model.encoder.encoder.model.state_dict().items()
     adapted = sum(tensor.nbytes for name, tensor in weights if ".lora_" not in name)
-    # Before a checkpoint is saved the best of the earlier ones are told, so that they and the newest stay.
-    kept = max(train.keep, train.keep_best + 1) if train.select == "last" else train.keep + train.keep_best
+    kept = train.keep if train.select == "last" else train.keep + train.keep_best
     written, left = min(kept + 1, _saves(train)), min(kept, _saves(train))
     cache = cache_bytes(trainer.pairs, trainer.model.encoder, _draws(trainer)) if train.cache_variants else 0
     return Space(

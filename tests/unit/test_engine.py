@@ -218,9 +218,7 @@ def test_a_second_run_in_the_same_folder_is_refused(recordings, tmp_path):
 def test_resume_refuses_other_audio_and_another_base(recordings, tmp_path):
     make_trainer(recordings).fit(tmp_path)
     fewer = make_trainer(recordings, steps=6, leave_out=1)
-    with pytest.raises(
-        RunError, match=r"audio has changed \(16 utt.* -> 15 utt[\s\S]*--allow-change corpus"
-    ):
+    with pytest.raises(RunError, match=r"audio has changed \(16 utt.* -> 15 utt[\s\S]*--allow-change corpus"):
         fewer.fit(tmp_path, resume=True)
     other = make_trainer(recordings, steps=6, family=("hubert", "layer"))
     with pytest.raises(RunError, match=r"its weights have changed.*\n.*--allow-change base"):

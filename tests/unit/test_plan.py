@@ -95,7 +95,7 @@ def test_what_is_kept_from_training_is_not_counted(corpus):
 @pytest.mark.parametrize(
     ("encoder", "train", "checkpoints"),
     [
-        (None, {"keep": 1}, 3),
+        (None, {"keep": 1}, 2),
         (None, {"keep": 1, "keep_best": 2, "select": "min:loss", "steps": 8}, 4),
         (Encoder("tiny", trainable_layers=2, adapter=Lora(rank=4)), {"keep": 1, "keep_best": 0}, 2),
         (Encoder("tiny", trainable_layers=3), {"unfreeze_steps": (1, 2), "keep": 3}, 3),
