@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from ssft.errors import RunError
+
 REPLACED = ".replaced"
 """What is added to the name of a folder for the instant in which another takes its place."""
 
@@ -81,6 +83,19 @@ def make_folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
         _flush_folder(folder.parent)
+
+
+@contextmanager
+def writing(path: Path, remedy: str = "Checkpoints that exist are untouched.") -> Iterator[None]:
+    """Let what the system has against writing to a path become an error of ours.
+
+    Raises:
+        RunError: names the path, the reason and the remedy.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"Cannot write {path}: {error}. {remedy}") from error
 
 
 def remove_folder(path: Path) -> None:

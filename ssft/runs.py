@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,12 +24,13 @@ from ssft.engine.optim import trainable
 from ssft.engine.ranks import Ranks
 from ssft.engine.trackers import refuse_missing_trackers
 from ssft.errors import RecipeError, RunError
-from ssft.files import write_atomically
+from ssft.files import write_atomically, writing
 from ssft.overrides import apply_overrides, parse_overrides
 from ssft.recipe import Recipe, load_recipe
 from ssft.types import Reject
 
 _CORPUS = "corpus.safetensors"
+_ELSEWHERE = "Choose another --out."
 _FEWEST_HELD_OUT, _MOST_HELD_OUT = 8, 64
 _MAY_CHANGE = {
     "data": ("workers", "verify", "max_rejects"),
@@ -118,7 +119,7 @@ def _begin(recipe: Recipe, folder: Path, stack: ExitStack) -> None:
 def _scan(recipe: Recipe, folder: Path, rejects: Path) -> Corpus:
     """Find the audio, and write down what there is and what cannot be used."""
     corpus = recipe.data.load()
-    with _writing(folder):
+    with writing(folder, _ELSEWHERE):
         folder.mkdir(parents=True, exist_ok=True)
         write_rejects(corpus.rejects, rejects)
     corpus.save(folder / _CORPUS)
@@ -126,7 +127,7 @@ def _scan(recipe: Recipe, folder: Path, rejects: Path) -> Corpus:
 
 
 def _write_down(recipe: Recipe, folder: Path, trainer: CorrespondenceTrainer) -> None:
-    with _writing(folder):
+    with writing(folder, _ELSEWHERE):
         write_atomically(folder / "recipe.yaml", recipe.to_yaml())
         write_atomically(folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
         write_atomically(folder / "trained.txt", trainable_table(trainer.model) + "\n")
@@ -142,7 +143,7 @@ def _reenter(recipe: Recipe, folder: Path, stack: ExitStack, allow_change: Colle
     if text != (folder / "recipe.yaml").read_text(encoding="utf-8"):
         checkpoint, _ = CheckpointFolder(folder / "checkpoints").load()
         refuse_changes(checkpoint.progress, {"settings": lasting_settings(recipe)}, allowed=allow_change)
-        with _writing(folder):
+        with writing(folder, _ELSEWHERE):
             write_atomically(folder / "recipe.yaml", text)
 
 
@@ -281,11 +282,3 @@ def note_on_crops(recipe: Recipe, corpus: Corpus) -> str:
         f"{len(long):,} recordings ({sum(long) / 3600:.2f} h) are longer than data.max_seconds={longest:g}: {how} of "
         "that length will be heard of each. A manifest with start and duration cuts them into utterances."
     )
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RunError(f"Cannot write into the run folder {folder}: {error}. Choose another --out.") from error

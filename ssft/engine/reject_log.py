@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ssft.data.rejects import as_line, count_reasons, read_rejects, too_many, write_rejects
-from ssft.errors import DataError, RunError
+from ssft.errors import DataError
+from ssft.files import writing
 from ssft.types import Reject
 
 
@@ -50,7 +50,7 @@ class RejectLog:
         if keep:
             self._add(read_rejects(path))
         if writes:
-            with self._writing():
+            with writing(self.path):
                 write_rejects(self.rejects, path)
 
     def note(self, rejects: Sequence[Reject], say: Callable[[str], None]) -> None:
@@ -62,7 +62,7 @@ class RejectLog:
         new = self._add(rejects)
         if new and self.writes:
             # In one piece, so that a kill leaves whole lines and at most one that is cut.
-            with self._writing(), self.path.open("a", encoding="utf-8", newline="") as file:
+            with writing(self.path), self.path.open("a", encoding="utf-8", newline="") as file:
                 file.write("".join(map(as_line, new)))
         for reject in new:
             say(f"rejected {reject.path}: {reject.reason}, {reject.detail}")
@@ -90,13 +90,6 @@ class RejectLog:
                 new.append(reject)
         self.rejects += new
         return new
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RunError(f"Cannot write {self.path}: {error}. Checkpoints that exist are untouched.") from error
 
 
 def _written_id(reject: Reject) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ssft.errors import RecipeError, RunError, closest
-from ssft.files import write_atomically
+from ssft.files import write_atomically, writing
 
 CANDIDATES = "validation.jsonl"
 """The file of a run folder with a line per candidate checkpoint."""
@@ -114,11 +114,9 @@ class Selection:
         return sum(self._noted) / len(self._noted) if self._noted else math.nan
 
     def _write(self) -> None:
-        try:
-            if self._lines or self.path.exists():
+        if self._lines or self.path.exists():
+            with writing(self.path):
                 write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in self._lines))
-        except OSError as error:
-            raise RunError(f"Cannot write {self.path}: {error}.") from error
 
 
 def best_step(folder: Path) -> int | None:

@@ -6,16 +6,14 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 from tqdm import tqdm
 
-from ssft.errors import RunError
-from ssft.files import write_atomically
+from ssft.files import write_atomically, writing
 
 _SECONDS_BETWEEN_LINES = 10.0
 _RECENT_STEPS = 100
@@ -39,20 +37,13 @@ class Metrics:
             for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
                 if 0 < _step_of(line) <= resume_at:
                     kept.append(line)
-            with self._writing():
+            with writing(self.path):
                 write_atomically(path, "".join(kept))
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Add a line."""
-        with self._writing(), self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RunError(f"Cannot write {self.path}: {error}. Checkpoints that exist are untouched.") from error
 
 
 def _step_of(line: str) -> int:

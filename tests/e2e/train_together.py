@@ -33,6 +33,7 @@ class PoisonedInOne(SoftDTW):
         return type(output)(output.loss * torch.nan, output.weight) if is_last and self.calls == 2 else output
 
 
+SIGNALS = {"signal": signal.SIGUSR1, "killed": signal.SIGKILL}
 LOSSES = {"soft_dtw": SoftDTW, "spin": lambda: SwappedPrediction(8, queue_frames=100), "vicreg": VICReg}
 
 
@@ -62,27 +63,16 @@ def run(case: str, folder: Path, recordings: Path) -> None:
         make_trainer(recordings, SoftDTW()).fit(folder, resume=True)
     elif case == "poisoned":
         make_trainer(recordings, PoisonedInOne(), steps=4).fit(folder)
-    elif case == "signal":
+    elif case in SIGNALS:
         trainer = make_trainer(recordings, SoftDTW(), steps=1000)
         make = trainer.make_step._attempt
 
         def attempt(parts, step, *, watch):
             if step == 4 and trainer.ranks.rank == 1:
-                os.kill(os.getpid(), signal.SIGUSR1)
+                os.kill(os.getpid(), SIGNALS[case])
             return make(parts, step, watch=watch)
 
         trainer.make_step._attempt = attempt
-        trainer.fit(folder)
-    elif case == "killed":
-        trainer = make_trainer(recordings, SoftDTW(), steps=1000)
-        make = trainer.make_step._attempt
-
-        def die(parts, step, *, watch):
-            if step == 4 and trainer.ranks.rank == 1:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return make(parts, step, watch=watch)
-
-        trainer.make_step._attempt = die
         trainer.fit(folder)
 
 
