@@ -69,8 +69,6 @@ COLLAPSING = (
     Case("laser, lr 3e-2", "laser_tiny", "--train.lr 3e-2"),
     Case("spin, lr 3e-2", "spin_tiny", "--train.lr 3e-2"),
     Case("spin, lr and head_lr 1e-1", "spin_tiny", "--train.lr 1e-1 --train.head_lr 1e-1"),
-    Case("spin, epsilon 10", "spin_tiny", "--loss.epsilon 10"),
-    Case("score, lr 3e-3", "score_tiny", "--train.lr 3e-3"),
 )
 
 

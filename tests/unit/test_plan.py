@@ -255,7 +255,7 @@ def test_notes_name_what_is_worth_knowing(corpus, monkeypatch):
             r"2 of 10 recordings \(20 %\) cannot be used(.|\n)*corrupt(.|\n)*--json(.|\n)*--data.max_rejects 0.2",
         ),
         ("disk", r"MB of disk are needed, and 1.0 MB are free"),
-        ("memory", rr"[MG]B of memory are needed, of 1\.0 MB"),
+        ("memory", r"[MG]B of memory are needed, of 1\.0 MB"),
         ("cache", r"train.cache_variants=2 would keep \d+\.\d GiB of frames"),
     ],
 )
