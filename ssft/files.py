@@ -127,6 +127,11 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def size(count: int) -> str:
+    """Say how many bytes there are, e.g. `1.2 GB` or `10.7 MB`."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
 def free_bytes(path: Path) -> int:
     """Return how much can still be written where `path` is, or will be."""
     path = path.absolute()

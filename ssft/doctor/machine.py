@@ -56,7 +56,7 @@ def _memory() -> Finding:
     except ImportError:
         return Finding("memory", "unknown, as psutil cannot be imported", "note")
     memory = psutil.virtual_memory()
-    total, free, limit = memory.total, memory.available, _memory_limit()
+    total, free, limit = memory.total, memory.available, memory_limit()
     value = f"{_size(total)}, of which {_size(free)} are free"
     if limit is not None and limit < total:
         value += f"; this container may use {_size(limit)}"
@@ -69,7 +69,7 @@ def _memory() -> Finding:
     return Finding("memory", value, facts=facts)
 
 
-def _memory_limit() -> int | None:
+def memory_limit() -> int | None:
     """What the container of this process may use, in bytes; None if it has no limit."""
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:

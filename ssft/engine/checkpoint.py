@@ -16,7 +16,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from ssft.errors import RunError
-from ssft.files import REPLACED, free_bytes, remove_folder, remove_leftovers, replacing_folder, write_atomically
+from ssft.files import REPLACED, free_bytes, remove_folder, remove_leftovers, replacing_folder, size, write_atomically
 from ssft.seal import DamageError, SealedFolder, seal
 
 _FORMAT = 1
@@ -92,7 +92,7 @@ class CheckpointFolder:
         except (OSError, SafetensorError) as error:
             raise RunError(
                 f"Cannot write the checkpoint {final}: {getattr(error, 'strerror', None) or error}. It needs "
-                f"{_size(checkpoint.nbytes)}, and {_size(free_bytes(self.path))} are free there. Earlier checkpoints "
+                f"{size(checkpoint.nbytes)}, and {size(free_bytes(self.path))} are free there. Earlier checkpoints "
                 "are untouched: mend it, and ssft resume goes on from them."
             ) from error
         self._prune(step, protect)
@@ -134,8 +134,8 @@ class CheckpointFolder:
         free = free_bytes(self.path)
         if free < 2 * needed_bytes:
             raise RunError(
-                f"The disk is too full to begin: a checkpoint needs {_size(needed_bytes)}, two of them must fit, and "
-                f"{_size(free)} are free at {self.path}. Delete something there, or choose another --out."
+                f"The disk is too full to begin: a checkpoint needs {size(needed_bytes)}, two of them must fit, and "
+                f"{size(free)} are free at {self.path}. Delete something there, or choose another --out."
             )
 
     def __bool__(self) -> bool:
@@ -227,7 +227,3 @@ def _name(step: int) -> str:
 
 def _line(step: int) -> str:
     return f"{_name(step)}\n"
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"

@@ -94,7 +94,7 @@ class CorrespondenceModel(nn.Module):
         self.loss_layers = loss_layer_numbers(loss_layers, max(encoder.cut, 0) + 1, base.num_layers, base.source)
         self.mask = mask
         self.augment = augment
-        self.ranks = ranks if ranks is not None and ranks.world_size > 1 else None
+        self.ranks = ranks
         self.compares_across_utterances: bool = getattr(loss, "compares_across_utterances", False)
         self.reference = make_reference(reference, encoder) if getattr(loss, "needs_reference", True) else None
         self.anchor = anchor if anchor is not None and anchor.compares_original else None

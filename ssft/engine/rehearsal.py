@@ -17,10 +17,8 @@ from ssft.data import Collate, DurationBatchSampler, PairDataset, StepBatch
 from ssft.data.pairs import Key
 from ssft.data.rejects import count_reasons
 from ssft.engine.cache import CachedPairs, encoded_seconds, needed_draws
-from ssft.engine.checkpoint import Checkpoint
 from ssft.engine.costs import Cost, Costs, StepCost
 from ssft.engine.device_augmentation import DeviceAugmentation
-from ssft.engine.optim import optimizer_tensors
 from ssft.engine.state import RunState
 from ssft.engine.step import Discarded
 from ssft.engine.trainer import CorrespondenceTrainer
@@ -68,7 +66,7 @@ def rehearse(trainer: CorrespondenceTrainer, *, steps: int = 3) -> Costs:
         rejects=tuple(stage.rejects),
         discarded=tuple(stage.discarded),
         halvings=trainer.make_step.halvings,
-        checkpoint_bytes=_checkpoint_bytes(trainer),
+        checkpoint_bytes=trainer.checkpoint(RunState()).nbytes,
         memory_bytes=peak_memory(),
         device_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
         reader_bytes=reader_bytes,
@@ -200,13 +198,6 @@ def _timed(work: Callable[[], T]) -> tuple[T, Cost]:
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-
-def _checkpoint_bytes(trainer: CorrespondenceTrainer) -> int:
-    progress = {**RunState().describe(), **trainer.identity}
-    return Checkpoint(
-        trainer.model.training_state(), optimizer_tensors(trainer.optimizer, trainer.model), progress
-    ).nbytes
 
 
 def _children_memory() -> int:

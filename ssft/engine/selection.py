@@ -88,9 +88,11 @@ class Selection:
     @property
     def is_exhausted(self) -> bool:
         """Whether as many candidates as `patience` allows have come after the best one."""
+        if not self.patience:
+            return False
         best = self.best(1)
         since = len(list(takewhile(lambda line: line["step"] not in best, reversed(self._lines))))
-        return 0 < self.patience <= since
+        return self.patience <= since
 
     @property
     def _name(self) -> str:

@@ -22,7 +22,6 @@ class RunState:
         loss: of the last step.
         discarded: steps in a row that were thrown away.
         halvings: how often micro-batches are halved, since memory ran out.
-        collapse: what `CollapseWatch` remembers.
         changes: what was changed on purpose when the run was resumed.
 
     Example:
@@ -36,7 +35,6 @@ class RunState:
     loss: float = math.nan
     discarded: int = 0
     halvings: int = 0
-    collapse: dict[str, Any] = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
 
     def describe(self) -> dict[str, Any]:

@@ -124,7 +124,7 @@ class OptimizerStep:
         Where a loss brings the frames of all processes together, these meet before every comparison as well, so that
         none waits for one that has failed. The first meeting that hears of a failure is the last.
         """
-        meets = self.model.ranks is not None and self.model.compares_across_utterances
+        meets = self.ranks.world_size > 1 and self.model.compares_across_utterances
         rounds = max(self.ranks.exchange(len(parts))) if meets else len(parts)
         share = _Share(ids=tuple(name for part in parts for name in part.ids))
         ids: tuple[str, ...] = ()

@@ -166,7 +166,7 @@ class CorrespondenceTrainer:
         if not resume:
             refuse_existing_run(folder)
         learning = sum(parameter.nbytes for parameter in trainable(self.model).values())
-        checkpoints.refuse_if_full(self._checkpoint(RunState()).nbytes + 2 * learning)  # AdamW keeps two of each
+        checkpoints.refuse_if_full(self.checkpoint(RunState()).nbytes + 2 * learning)  # AdamW keeps two of each
 
     def _train(self, state: RunState, folder: Path, checkpoints: CheckpointFolder, *, resume: bool) -> None:
         """Make the remaining steps, writing down what happens."""
@@ -256,7 +256,6 @@ class CorrespondenceTrainer:
         if self.train.on_collapse == "ignore":
             return
         alarms = self.collapse.note(state.step, line)
-        state.collapse = self.collapse.state()
         for alarm in alarms:
             record.say(f"warning: {alarm}")
         if alarms and self.train.on_collapse == "stop":
@@ -275,12 +274,12 @@ class CorrespondenceTrainer:
     def _save(self, state: RunState, checkpoints: CheckpointFolder, selection: Selection | None) -> None:
         if selection is not None:  # in the main process
             protected = selection.best(self.train.keep_best) if self.train.select != "last" else ()
-            checkpoints.save(self._checkpoint(state), state.step, protect=protected)
+            checkpoints.save(self.checkpoint(state), state.step, protect=protected)
 
-    def _checkpoint(self, state: RunState) -> Checkpoint:
-        state_of_model = self.model.training_state().items()
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state_of_model}
-        progress = {**state.describe(), **self.identity}
+    def checkpoint(self, state: RunState) -> Checkpoint:
+        """Return what is saved of a run that has come so far."""
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.training_state().items()}
+        progress = {**state.describe(), "collapse": self.collapse.state(), **self.identity}
         return Checkpoint(weights, optimizer_tensors(self.optimizer, self.model), progress)
 
     def _restore(self, checkpoints: CheckpointFolder, allow_change: Collection[str]) -> RunState:
@@ -293,7 +292,7 @@ class CorrespondenceTrainer:
         state = RunState.of(checkpoint.progress)
         state.changes += [f"step {state.step}: {change}" for change in changes]
         self.make_step.halvings = state.halvings
-        self.collapse.load(state.collapse)
+        self.collapse.load(checkpoint.progress.get("collapse", {}))
         for change in changes:
             self.ranks.say(f"changed: {change}")
         self.ranks.say(f"continuing from step {state.step} of {self.train.steps}")

@@ -19,15 +19,15 @@ from ssft.data import Corpus, DurationBatchSampler
 from ssft.data.pairs import Key
 from ssft.data.rejects import count_reasons, too_many
 from ssft.data.utterances import Utterances
+from ssft.doctor.machine import memory_limit
 from ssft.engine import CorrespondenceTrainer, Train
 from ssft.engine.cache import cache_bytes, encoded_seconds, needed_draws, refuse_large_cache
 from ssft.engine.costs import Cost, Costs, Work
 from ssft.engine.rehearsal import rehearse
 from ssft.engine.trackers import refuse_missing_trackers
 from ssft.errors import RunError
-from ssft.files import free_bytes
+from ssft.files import free_bytes, size
 from ssft.plan.figures import Audio, Plan, Space, Steps, Time
-from ssft.plan.words import size
 from ssft.recipe import Recipe
 from ssft.runs import note_on_crops, trainer_of, with_overrides
 from ssft.types import Reject
@@ -67,9 +67,10 @@ def make_plan(recipe: Recipe, *, steps: int = 3, notes: Sequence[str] = ()) -> P
     costs = rehearse(trainer, steps=steps)
     accumulate = recipe.train.accumulate * 2**costs.halvings
     planned = replace(recipe, train=replace(recipe.train, accumulate=accumulate))
-    made, work = _schedule(trainer, accumulate)
+    draws = _draws(trainer)
+    made, work = _schedule(trainer, accumulate, draws)
     duration = _time(planned, work, costs, building)
-    space = _space(planned, trainer, costs)
+    space = _space(planned, trainer, costs, draws)
     return Plan(
         recipe=planned,
         audio=_audio(corpus, trainer.pairs.utterances, [*corpus.rejects, *costs.rejects]),
@@ -77,7 +78,7 @@ def make_plan(recipe: Recipe, *, steps: int = 3, notes: Sequence[str] = ()) -> P
         time=duration,
         space=space,
         notes=[*notes, *_notes(recipe, corpus, trainer, costs, made), *_notes_on_machine(planned, duration, space)],
-        problems=list(_problems(planned, corpus, trainer, costs, space)),
+        problems=list(_problems(planned, corpus, trainer, costs, space, draws)),
     )
 
 
@@ -93,7 +94,7 @@ def _audio(corpus: Corpus, trained: Utterances, rejects: Sequence[Reject]) -> Au
     )
 
 
-def _schedule(trainer: CorrespondenceTrainer, accumulate: int) -> tuple[Steps, Work]:
+def _schedule(trainer: CorrespondenceTrainer, accumulate: int, draws: Sequence[Key]) -> tuple[Steps, Work]:
     """Go through the batches of the whole run."""
     train, pairs = trainer.train, trainer.pairs
     seconds = pairs.seconds
@@ -106,7 +107,6 @@ def _schedule(trainer: CorrespondenceTrainer, accumulate: int) -> tuple[Steps, W
         left, epoch = left - len(batches), epoch + 1
     work = Work(heard)
     if train.cache_variants:
-        draws = _draws(trainer)
         work = Work(heard, sum(float(seconds[index]) for _, index in draws), encoded_seconds(pairs, draws))
     made = Steps(
         utterances_per_step=count / train.steps,
@@ -121,8 +121,10 @@ def _schedule(trainer: CorrespondenceTrainer, accumulate: int) -> tuple[Steps, W
 
 
 def _draws(trainer: CorrespondenceTrainer) -> list[Key]:
-    """What the cache of the whole run holds."""
+    """What the cache of the whole run holds; nothing if there is none."""
     train, pairs = trainer.train, trainer.pairs
+    if not train.cache_variants:
+        return []
     sampler = DurationBatchSampler(pairs.seconds, batch_seconds=train.batch_seconds, seed=train.seed)
     return needed_draws(pairs, chain.from_iterable(islice(sampler, train.steps)))
 
@@ -153,13 +155,13 @@ def _time(recipe: Recipe, work: Work, costs: Costs, building: Cost) -> Time:
     )
 
 
-def _space(recipe: Recipe, trainer: CorrespondenceTrainer, costs: Costs) -> Space:
+def _space(recipe: Recipe, trainer: CorrespondenceTrainer, costs: Costs, draws: Sequence[Key]) -> Space:
     train = recipe.train
     weights = trainer.model.encoder.encoder.model.state_dict().items()
     adapted = sum(tensor.nbytes for name, tensor in weights if ".lora_" not in name)
     kept = train.keep if train.select == "last" else train.keep + train.keep_best
     written, left = min(kept + 1, _saves(train)), min(kept, _saves(train))
-    cache = cache_bytes(trainer.pairs, trainer.model.encoder, _draws(trainer)) if train.cache_variants else 0
+    cache = cache_bytes(trainer.pairs, trainer.model.encoder, draws)
     return Space(
         memory=costs.memory_bytes + costs.reader_bytes + cache,
         memory_of_readers=costs.reader_bytes,
@@ -214,7 +216,12 @@ def _notes_on_machine(recipe: Recipe, duration: Time, space: Space) -> Iterator[
 
 
 def _problems(
-    recipe: Recipe, corpus: Corpus, trainer: CorrespondenceTrainer, costs: Costs, space: Space
+    recipe: Recipe,
+    corpus: Corpus,
+    trainer: CorrespondenceTrainer,
+    costs: Costs,
+    space: Space,
+    draws: Sequence[Key],
 ) -> Iterator[str]:
     """Why the run cannot go as planned."""
     total, limit = len(corpus.utterances) + len(corpus.rejects), recipe.data.max_rejects
@@ -225,7 +232,7 @@ def _problems(
         yield f"Every step is thrown away: {costs.discarded[-1]}. Lower train.lr, or look at these recordings."
     if recipe.train.cache_variants:
         try:
-            refuse_large_cache(trainer.pairs, trainer.model.encoder, _draws(trainer))
+            refuse_large_cache(trainer.pairs, trainer.model.encoder, draws)
         except RunError as error:
             yield str(error)
     if space.memory > space.memory_there:
@@ -247,9 +254,5 @@ def _saves(train: Train) -> int:
 def _memory_there() -> int:
     """Bytes of memory of the machine, or what its container may use of them."""
     there = int(psutil.virtual_memory().total)
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            there = min(there, int(Path(path).read_text()))
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
-    return there
+    limit = memory_limit()
+    return there if limit is None else min(there, limit)

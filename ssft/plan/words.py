@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ssft.files import size
 from ssft.plan.figures import Audio, Plan, Space, Steps, Time
 
 _COLUMN = 12
@@ -86,11 +87,6 @@ def _disk(space: Space) -> str:
         f"{size(space.disk)} of {size(space.disk_there)} that are free: up to {space.checkpoints} checkpoints of "
         f"{size(space.checkpoint)}, adapted model {size(space.adapted)}"
     )
-
-
-def size(count: int) -> str:
-    """Return bytes as people read them."""
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
 def _hours(hours: float) -> str:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from ssft.cli.main import main
 from ssft.data import Data
 from ssft.recipe import load_recipe
 from ssft.runs import pairs_of
@@ -23,20 +22,17 @@ SIDES = ("original", "augmented")
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Run `ssft listen ARGUMENTS` beside recordings/; return exit code, output and errors."""
+def place(recordings: Path, tmp_path: Path) -> Path:
     (tmp_path / "recordings").symlink_to(recordings)
-    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def call(call: Call) -> Call:
+    """Run `ssft listen ARGUMENTS` beside recordings/; return exit code, output and errors."""
 
     def run(recipe: str, *arguments: str, data: str = "recordings") -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            code = main(["listen", recipe, "--data", data, *arguments])
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
+        return call("listen", recipe, "--data", data, *arguments)
 
     return run
 

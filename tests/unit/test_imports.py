@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "recipe": BELOW_ENGINE | {"engine", "export", "overrides", "recipe_files", "views"},
     "runs": BELOW_RUNS,
     "run_export": BELOW_RUNS | {"runs"},
-    "plan": BELOW_RUNS | {"runs"},
+    "plan": BELOW_RUNS | {"doctor", "runs"},
     "doctor": BASE | {"data", "encoders"},
     "__main__": {"cli"},
     "cli": BELOW_CLI | {"analysis", "evaluation", "report", "units"},
