@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     **{part: BASE | {"components"} for part in PARTS},  # siblings never import each other
     "features": {"errors", "files", "types", "data", "encoders"},
     "report": BASE | {"components", "augment", "data"},
-    "evaluation": BASE | {"features"},
+    "evaluation": BASE | {"components", "features", "data", "encoders", "augment", "units"},
     "analysis": BASE | {"features"},
     "units": BASE | {"features", "data", "encoders"},
     "engine": BELOW_ENGINE,
