@@ -10,10 +10,9 @@ every other. WORK gets a run folder for each, and `sweep.jsonl`; what is there a
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
+import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,11 +23,9 @@ from ssft.encoders import PretrainedEncoder
 from ssft.evaluation.abx import abx
 from ssft.evaluation.items import phone_items, read_segments
 from ssft.features import stream_features
-from ssft.recipe import Recipe, load_recipe
-from ssft.run_export import export
-from ssft.runs import start, with_overrides
+from ssft.recipe import load_recipe
 
-STEPS, BATCH_SECONDS = 80, 48
+STEPS, BATCH_SECONDS = 80, 24
 RATES = (1.0, 1 / 3, 3.0)
 """What a recipe's learning rates are multiplied by in the sweep."""
 SEEDS = (0, 1, 2)
@@ -56,12 +53,14 @@ class Run:
     def folder(self) -> str:
         return f"{self.name.replace(', ', '-').replace(' ', '-')}-lr{self.rate:.3g}-seed{self.seed}"
 
-    def recipe(self, corpus: Path, work: Path) -> Recipe:
+    def command(self, corpus: Path, work: Path) -> list[str]:
+        """What is typed to train it."""
         recipe = load_recipe(METHODS[CONTROLS.get(self.name, self.name)])
         rates = {name: rate * self.rate for name in ("lr", "head_lr") if (rate := getattr(recipe.train, name))}
         settings = {
             "data.root": corpus / "manifest.tsv",
             "data.split": "train",
+            "data.verify": "header",
             "data.workers": 0,
             **{f"train.{name}": rate for name, rate in rates.items()},
             "train.steps": STEPS,
@@ -73,7 +72,8 @@ class Run:
             settings["data.targets"] = labels(corpus, work)
         if self.name in CONTROLS:
             settings["views.augmented"] = "null"
-        return with_overrides(recipe, [text for key, value in settings.items() for text in (f"--{key}", str(value))])
+        typed = [text for key, value in settings.items() for text in (f"--{key}", str(value))]
+        return ["train", recipe.name, *typed, "--out", str(work / "runs" / self.folder)]
 
 
 @cache
@@ -92,14 +92,12 @@ def labels(corpus: Path, work: Path) -> Path:
 
 
 def adapt(run: Run, corpus: Path, work: Path) -> Path:
-    """Return the adapted encoder of a run, trained if it is not there."""
-    folder = work / "runs" / run.folder
-    if not (folder / "adapted" / "ssft.json").exists():
-        began = time.process_time()
-        start(run.recipe(corpus, work), folder)
-        export(folder)
-        (folder / "seconds.txt").write_text(f"{time.process_time() - began:.0f} s of processor time\n")
-    return folder / "adapted"
+    """Return the adapted encoder of a run, trained if it is not there; in a process of its own."""
+    adapted = work / "runs" / run.folder / "adapted"
+    if not adapted.exists():
+        print(f"training {run.folder}", flush=True)
+        subprocess.run([sys.executable, "-m", "ssft", *run.command(corpus, work)], check=True, stdout=sys.stderr)
+    return adapted
 
 
 def dev_error(model: Path, corpus: Path) -> float:
@@ -107,12 +105,9 @@ def dev_error(model: Path, corpus: Path) -> float:
     utterances = Data(str(corpus / "manifest.tsv"), split="dev", verify="header").load().utterances
     speakers = {utterance.id: utterance.speaker or "" for utterance in utterances}
     phones = [s for s in read_segments(corpus / "alignments.tsv", "phone") if s.utterance in speakers]
-    frames = {utterance.id: values for utterance, values in stream_features(load(model), utterances)}
+    stream = stream_features(PretrainedEncoder.load(str(model)), utterances)
+    frames = {utterance.id: values for utterance, values in stream}
     return 100 * abx(frames, phone_items(phones, speakers).items, speaker="across", max_group=5).error
-
-
-def load(model: Path) -> PretrainedEncoder:
-    return PretrainedEncoder.load(str(model))
 
 
 def sweep(run: Run, corpus: Path, work: Path) -> float:
@@ -139,12 +134,11 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     for method in options.methods:
-        with contextlib.redirect_stdout(sys.stderr):
-            errors = {rate: sweep(Run(method, rate, 0), options.corpus, options.work) for rate in options.rates}
-            best = min(errors, key=lambda rate: errors[rate])
-            for name in (method, *(control for control, of in CONTROLS.items() if of == method)):
-                for seed in SEEDS:
-                    adapt(Run(name, best, seed), options.corpus, options.work)
+        errors = {rate: sweep(Run(method, rate, 0), options.corpus, options.work) for rate in options.rates}
+        best = min(errors, key=lambda rate: errors[rate])
+        for name in (method, *(control for control, of in CONTROLS.items() if of == method)):
+            for seed in SEEDS:
+                adapt(Run(name, best, seed), options.corpus, options.work)
         print(f"{method}: learning rate x {best:.3g} of {', '.join(f'x {r:.3g}: {e:.2f}' for r, e in errors.items())}")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssft.errors import DataError
-from ssft.evaluation.measure import Score
+from ssft.evaluation.measure import Measure, Score
 from ssft.randomness import derive_rng
 
 Floats = NDArray[np.float64]
@@ -65,7 +65,7 @@ class Bootstrap:
         self.replicates = replicates
         self.level = level
         self.seed = seed
-        self._weights = lru_cache(_draws)
+        self._resampled = lru_cache(maxsize=None)(self._values_of)
 
     def interval(self, score: Score) -> Interval:
         """Return the score with its interval."""
@@ -89,13 +89,15 @@ class Bootstrap:
 
     def _values(self, score: Score, role: str) -> Floats:
         """[R] the score of every draw."""
-        groups = len(score.measure.groups)
-        weights = self._weights(groups, self.replicates, self.seed)
-        values = np.stack([measure.of(weights) for measure in score.measures])
+        values = np.stack([self._resampled(measure) for measure in score.measures])
         seeds = len(values)
-        rng = derive_rng(self.seed, "seeds", role, groups)
-        drawn = rng.integers(seeds, size=(seeds, self.replicates))
+        drawn = derive_rng(self.seed, "seeds", role, seeds).integers(seeds, size=(seeds, self.replicates))
         return np.asarray(np.take_along_axis(values, drawn, axis=0).mean(axis=0))
+
+    def _values_of(self, measure: Measure) -> Floats:
+        groups = len(measure.groups)
+        rng = derive_rng(self.seed, "bootstrap", groups)
+        return measure.of(rng.multinomial(groups, np.full(groups, 1 / groups), size=self.replicates).astype(np.float64))
 
     def _limits(self, values: Floats, score: Score) -> tuple[float, float]:
         known = values[np.isfinite(values)]
@@ -104,12 +106,6 @@ class Bootstrap:
         tail = (1 - self.level) / 2
         low, high = np.quantile(known, [tail, 1 - tail])
         return float(low), float(high)
-
-
-def _draws(groups: int, replicates: int, seed: int) -> Floats:
-    """Weights [R, G]: how often each group was drawn."""
-    rng = derive_rng(seed, "bootstrap", groups)
-    return rng.multinomial(groups, np.full(groups, 1 / groups), size=replicates).astype(np.float64)
 
 
 def _verdict(difference: Interval, better: str) -> Verdict:
