@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ssft.data.corpus import fingerprint
-from ssft.errors import DataError
+from ssft.errors import DataError, RecipeError
 from ssft.evaluation.items import UNKNOWN_SPEAKERS, Item, Segment
 from ssft.evaluation.search_task import SearchTask
+from ssft.randomness import derive_seed
 from ssft.types import Utterance
 
 TRAIN, DEV, TEST = "train", "dev", "test"
@@ -34,8 +35,8 @@ class LabelledCorpus:
 
     Example:
         >>> corpus = open_corpus("demo")
-        >>> len(corpus.splits["test"]), corpus.words["heldout/a-01.flac"][0].label
-        (60, 'the')
+        >>> len(corpus.splits["test"]), corpus.words["heldout/f1/000.opus"][0].label
+        (180, 'the')
     """
 
     name: str
@@ -58,6 +59,17 @@ class LabelledCorpus:
         """Hash of the ids and lengths of all utterances."""
         return fingerprint([utterance for split in sorted(self.splits) for utterance in self.splits[split]])
 
+    def summary(self) -> str:
+        """One line for people: what is in each split, and how much was left out."""
+        parts = [
+            f"{name} {len(own):,} utterances, {sum(utterance.seconds for utterance in own) / 3600:.2f} h"
+            for name, own in self.splits.items()
+        ]
+        left_out = sum(self.skipped.values())
+        return f"{self.name}: {'; '.join(parts)}" + (
+            f"; {left_out:,} labels or recordings left out" if left_out else ""
+        )
+
     def speakers(self, split: str = TEST) -> dict[str, str]:
         """Speakers of a split by utterance id; utterances of unknown speakers are not in it."""
         return {
@@ -70,3 +82,27 @@ class LabelledCorpus:
         """Aligned `phones` or `words` of all utterances of a split."""
         labels: Mapping[str, Sequence[Segment]] = getattr(self, kind)
         return [segment for utterance in self.splits.get(split, ()) for segment in labels.get(utterance.id, ())]
+
+    def limited(self, *, train_hours: float) -> LabelledCorpus:
+        """Return the same corpus with only a random part of `train`, of about this length; a note says so.
+
+        Which utterances are in it follows from their ids, so that a longer part holds a shorter one.
+
+        Raises:
+            RecipeError: the length is not positive.
+        """
+        if not train_hours > 0:
+            raise RecipeError(f"train_hours={train_hours} must be positive: so much of train is used at most.")
+        train = list(self.splits.get(TRAIN, ()))
+        kept: set[str] = set()
+        seconds = 0.0
+        for utterance in sorted(train, key=lambda utterance: derive_seed("train hours", utterance.id)):
+            if seconds >= 3600 * train_hours:
+                break
+            kept.add(utterance.id)
+            seconds += utterance.seconds
+        if len(kept) == len(train):
+            return self
+        note = f"Training uses {seconds / 3600:.2f} h of train: {len(kept):,} of {len(train):,} utterances."
+        part = [utterance for utterance in train if utterance.id in kept]
+        return replace(self, splits={**self.splits, TRAIN: part}, notes=(*self.notes, note))

@@ -64,7 +64,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
         `dict(read_table(Path("manifest.tsv"), ("path", "speaker")))` is a mapping for `word_items`.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").rstrip("\r\n").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}.") from error
     header = lines[0].split("\t") if lines else []
