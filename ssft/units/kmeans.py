@@ -17,6 +17,7 @@ from ssft.units.quantizer import Origin, Quantizer
 _FRAMES_PER_CLUSTER = 256
 _FEWEST_FRAMES = 200_000
 _BATCH_FRAMES = 4096
+_FRAMES_PER_BEGINNING = 20
 
 
 def fit_kmeans(
@@ -26,6 +27,7 @@ def fit_kmeans(
     mean_removed: bool = False,
     seed: int = 0,
     most_frames: int | None = None,
+    passes: int | None = None,
     origin: Origin | None = None,
 ) -> tuple[Quantizer, int]:
     """Return a quantizer whose centroids are those of k-means, and how many frames it saw.
@@ -40,6 +42,8 @@ def fit_kmeans(
         mean_removed: subtract each utterance's mean frame, here and in encoding: units then tell less of the speaker.
         seed: of the sample and of k-means.
         most_frames: size of the sample; 256 per cluster and at least 200,000 if None.
+        passes: make at most so many passes over the whole sample, from one beginning that is found on a part of it,
+            instead of mini-batches: for a small sample both quicker and closer.
         origin: which frames these are, for the record.
 
     Raises:
@@ -49,7 +53,7 @@ def fit_kmeans(
         >>> stream = stream_features(PretrainedEncoder.load("tiny"), utterances, layer=4)
         >>> quantizer, frames = fit_kmeans(stream, clusters=100, mean_removed=True)
     """
-    from sklearn.cluster import MiniBatchKMeans
+    from sklearn.cluster import KMeans, MiniBatchKMeans, kmeans_plusplus
 
     most = most_frames or max(_FEWEST_FRAMES, _FRAMES_PER_CLUSTER * clusters)
     sample = _sample(stream, most=most, mean_removed=mean_removed, seed=seed)
@@ -58,14 +62,21 @@ def fit_kmeans(
             f"{clusters:,} clusters need at least as many frames, but there are {len(sample):,}. Give more audio, or "
             "fewer clusters."
         )
-    kmeans = MiniBatchKMeans(
-        clusters,
-        n_init=3,
-        batch_size=max(_BATCH_FRAMES, 2 * clusters),
-        max_no_improvement=100,
-        random_state=derive_seed(seed, "k-means") % 2**32,
-    ).fit(sample)
-    centroids = torch.from_numpy(np.ascontiguousarray(kmeans.cluster_centers_, dtype=np.float32))
+    random_state = derive_seed(seed, "k-means") % 2**32
+    if passes:
+        # The sample is in random order.
+        part = sample[: _FRAMES_PER_BEGINNING * clusters]
+        beginning, _ = kmeans_plusplus(part, clusters, random_state=random_state)
+        kmeans = KMeans(clusters, init=beginning, n_init=1, max_iter=passes, tol=1e-3)
+    else:
+        kmeans = MiniBatchKMeans(
+            clusters,
+            n_init=3,
+            batch_size=max(_BATCH_FRAMES, 2 * clusters),
+            max_no_improvement=100,
+            random_state=random_state,
+        )
+    centroids = torch.from_numpy(np.ascontiguousarray(kmeans.fit(sample).cluster_centers_, dtype=np.float32))
     return Quantizer(centroids, mean_removed=mean_removed, origin=origin), len(sample)
 
 
