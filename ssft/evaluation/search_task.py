@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from ssft.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,10 @@ class SearchTask:
         relevant: ids of the documents that hold a term, by term.
         query_split: the split of the corpus whose utterances the queries are in.
         document_split: the one of the documents.
+        skipped: how many queries or documents were left out when it was made, by reason.
+
+    Raises:
+        DataError: two queries or two documents of one id.
     """
 
     name: str
@@ -41,3 +48,10 @@ class SearchTask:
     relevant: Mapping[str, frozenset[str]] = field(repr=False)
     query_split: str = "test"
     document_split: str = "test"
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for what, ids in (("queries", [query.id for query in self.queries]), ("documents", self.documents)):
+            for name, count in Counter(ids).most_common(1):
+                if count > 1:
+                    raise DataError(f"{count} {what} of the search '{self.name}' are called {name}. List each once.")
