@@ -98,3 +98,11 @@ def _at_least(least: int, text: str) -> int:
     if not text.isdecimal() or int(text) < least:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of {least} or more")
     return int(text)
+
+
+def layer_numbers(text: str) -> list[int]:
+    """Read numbers of layers, such as 6,9."""
+    words = text.split(",")
+    if not all(word.isdecimal() for word in words):
+        raise argparse.ArgumentTypeError(f"'{text}' is not one or several layer numbers; give them as 6,9")
+    return [int(word) for word in words]

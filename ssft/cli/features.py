@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from ssft.cli.arguments import add_data, device, load_corpus, print_json, tell
+from ssft.cli.arguments import add_data, device, layer_numbers, load_corpus, print_json, tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of the features")
     parser.add_argument(
         "--layers",
-        type=_numbers,
+        type=layer_numbers,
         metavar="L,L",
         help="outputs of which layers, counted from 1, e.g. 6,9; 0 is the input of the first (default: the last)",
     )
@@ -98,10 +98,3 @@ def run(options: argparse.Namespace) -> None:
         times_real_time=speed,
         missing=len(read_features(options.out, layer=extractor.layers[0]).missing),
     )
-
-
-def _numbers(text: str) -> list[int]:
-    words = text.split(",")
-    if not all(word.isdecimal() for word in words):
-        raise argparse.ArgumentTypeError(f"'{text}' is not one or several layer numbers; give them as 6,9")
-    return [int(word) for word in words]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssft import __version__
-from ssft.cli import check, demo, doctor, export, features, listen, plan, recipes, resume, train, units
+from ssft.cli import check, demo, doctor, evaluate, export, features, listen, plan, recipes, resume, train, units
 from ssft.cli.arguments import refuse, split_settings
 from ssft.errors import SsftError, closest
 
@@ -28,9 +28,10 @@ VERBS = {
     "export": export,
     "units": units,
     "features": features,
+    "evaluate": evaluate,
     "doctor": doctor,
 }
-TAKE_SETTINGS = ("check", "listen", "plan", "resume", "train")
+TAKE_SETTINGS = ("check", "evaluate", "listen", "plan", "resume", "train")
 _SETTINGS = "Settings are given as --train.steps 50 or --train.steps=50."
 
 

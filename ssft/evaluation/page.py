@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from ssft.evaluation.frames import CLEAN
@@ -24,6 +25,12 @@ def to_markdown(results: Record) -> str:
     parts += [f"{verdict(results, name)}" for name in page.others]
     parts += [*page.last_layer(), *page.every_layer(), *page.conditions(), *_basis(results)]
     return "\n\n".join(parts) + "\n"
+
+
+def summary(results: Record) -> str:
+    """Return the verdicts and what they stand on, for a terminal."""
+    page = _Page(results)
+    return "\n\n".join([*(verdict(results, name) for name in page.others), page.table_of_last_layer()])
 
 
 def verdict(results: Record, system: str) -> str:
@@ -68,7 +75,7 @@ class _Page:
 
     def __init__(self, results: Record) -> None:
         self.results = results
-        self.base: str | None = results["base"]
+        self.base = results["base"] if results["base"] in results["systems"] else None
         self.others = [name for name in results["systems"] if name != self.base] if self.base else []
         self.systems = [name for name in (self.base, *results["systems"]) if name]
         self.systems = list(dict.fromkeys(self.systems))
@@ -93,7 +100,7 @@ class _Page:
     def difference(self, line: _Line, system: str, condition: str = CLEAN) -> Record | None:
         return self.differences.get(self._key(line, system, condition))
 
-    def last_layer(self) -> list[str]:
+    def table_of_last_layer(self) -> str:
         """A line for each measure; systems as columns, with the differences from the base."""
         rows = []
         for line in self.lines:
@@ -105,7 +112,11 @@ class _Page:
                 rows.append([_label(known[0]), *map(_value, scores), *intervals, *differences])
         header = ["", *self.systems, *(f"{name}: difference" for name in self.others)]
         header += [] if self.base else ["interval"]
-        parts = ["## Last layer, clean", table(header, rows)]
+        return table(header, rows)
+
+    def last_layer(self) -> list[str]:
+        """Every measure, and the last layer against the best one of the base."""
+        parts = ["## Last layer, clean", self.table_of_last_layer()]
         best = [
             [_label(row), row["system"], str(row["base_layer"]), _difference(row)]
             for row in self.results["differences"]
@@ -120,33 +131,35 @@ class _Page:
         return parts
 
     def every_layer(self) -> list[str]:
-        """For each task a table: a row for each layer, a column for each measure and system; the best in bold."""
-        parts = []
-        by_layer = [row for row in self.results["scores"] if row["layer"] is not None and row["condition"] == CLEAN]
-        for task in dict.fromkeys(row["task"] for row in by_layer):
-            own = [row for row in by_layer if row["task"] == task]
-            layers = sorted({row["layer"] for row in own})
-            measures = dict.fromkeys(row["measure"] for row in own)
-            columns = [
-                (measure, name)
-                for measure in measures
-                for name in self.systems
-                if sum((row["measure"], row["system"]) == (measure, name) for row in own) > 1
-            ]
-            if not columns:
-                continue
-            cells = {(row["measure"], row["system"], row["layer"]): row for row in own}
-            best = [_best([row for row in own if (row["measure"], row["system"]) == column]) for column in columns]
-            rows = []
+        """A row for each layer. One system: a table for each task; several: one for each measure. The best in bold."""
+        rows = [row for row in self.results["scores"] if row["layer"] is not None and row["condition"] == CLEAN]
+        columns = [
+            (task, measure, name)
+            for task, measure in dict.fromkeys((row["task"], row["measure"]) for row in rows)
+            for name in self.systems
+            if sum((row["task"], row["measure"], row["system"]) == (task, measure, name) for row in rows) > 1
+        ]
+        parts = ["## Every layer, clean"] if columns else []
+        for _, together in groupby(columns, key=lambda column: column[: 1 if len(self.systems) == 1 else 2]):
+            own = list(together)
+            cells = {(row["task"], row["measure"], row["system"], row["layer"]): row for row in rows}
+            layers = sorted({row["layer"] for row in rows})
+            best = [_best([cells[key] for layer in layers if (key := (*column, layer)) in cells]) for column in own]
+            lines = []
             for layer in layers:
-                found = [cells.get((*column, layer)) for column in columns]
+                found = [cells.get((*column, layer)) for column in own]
                 shown = [
                     f"**{_value(row)}**" if row and row is top else _value(row)
                     for row, top in zip(found, best, strict=True)
                 ]
-                rows.append([str(layer), *shown])
-            header = [f"{measure}: {name}" if len(self.systems) > 1 else measure for measure, name in columns]
-            parts += [f"## Every layer, clean: {task}", table(["layer", *header], rows)]
+                if any(found):
+                    lines.append([str(layer), *shown])
+            labels = [
+                _label(next(cells[key] for layer in layers if (key := (*column, layer)) in cells)) for column in own
+            ]
+            several = len(self.systems) > 1
+            parts += [f"### {labels[0] if several else own[0][0]}"]
+            parts += [table(["layer", *([name for *_, name in own] if several else labels)], lines)]
         return parts
 
     def conditions(self) -> list[str]:
@@ -180,7 +193,7 @@ def _about(row: Record) -> tuple[str, str, str]:
 
 def _label(row: Record) -> str:
     """The name of a measure, with which layers, its unit, and an arrow to where it is better."""
-    weighted = ", all layers weighted" if row["layer"] is None else ""
+    weighted = ", all layers" if row["layer"] is None else ""
     return f"{row['measure']}{weighted}{' %' if row['percent'] else ''}{ARROWS[row['better']]}"
 
 
@@ -194,11 +207,15 @@ def _difference(row: Record | None) -> str:
     """A difference with its interval and what follows."""
     if row is None or row["value"] is None:
         return NOTHING
-    scale, form = (100, "+.1f") if row["percent"] else (1, "+.3g")
-    value, low, high = (
-        None if row[key] is None else format(scale * row[key], form) for key in ("value", "low", "high")
-    )
-    return f"{value} [{low}, {high}] {row['verdict']}" if low else f"{value}, no interval"
+    value = format(100 * row["value"], "+.1f") if row["percent"] else format(row["value"], "+.3g")
+    return f"{value} {_interval(row, '+')} {row['verdict']}" if row["low"] is not None else f"{value}, no interval"
+
+
+def _interval(row: Record, sign: str = "") -> str:
+    if row["low"] is None:
+        return "no interval"
+    scale, form = (100, f"{sign}.1f") if row["percent"] else (1, f"{sign}.3g")
+    return f"[{format(scale * row['low'], form)}, {format(scale * row['high'], form)}]"
 
 
 def _best(rows: Sequence[Record]) -> Record | None:
@@ -208,17 +225,25 @@ def _best(rows: Sequence[Record]) -> Record | None:
     return (min if known[0]["better"] == "lower" else max)(known, key=lambda row: row["value"])
 
 
+def _short(value: object) -> str:
+    """A hash by its first digits."""
+    text = str(value)
+    return text[:16] if len(text) == 64 else text
+
+
 def _basis(results: Record) -> list[str]:
     corpus, draws = results["corpus"], results["bootstrap"]
     lines = [
         f"{name}: {split['utterances']:,} utterances, {split['hours']:.2f} h"
         for name, split in corpus["splits"].items()
     ]
-    lines.append(f"{corpus['speakers']} known speakers in test; fingerprint of the corpus {corpus['fingerprint'][:16]}")
+    lines.append(
+        f"{corpus['speakers']} known speakers in test; fingerprint of the corpus {_short(corpus['fingerprint'])}"
+    )
     lines += corpus["notes"]
     lines += [f"left out, {reason}: {count:,}" for reason, count in corpus["skipped"].items() if count]
     for name, facts in results["systems"].items():
-        known = [f"{key} {value}" for key, value in facts.items() if isinstance(value, (str, int, float))]
+        known = [f"{key} {_short(value)}" for key, value in facts.items() if isinstance(value, (str, int, float))]
         lines.append(f"{name}: {', '.join(known)}")
         lines += [f"{name}, {task} not measured: {reason}" for task, reason in facts["unmeasured"].items()]
     groups = sorted({f"{row['groups']} {row['grouped_by']}s" for row in results["scores"]})

@@ -29,7 +29,7 @@ def results(
     Args:
         corpus: what was measured on.
         systems: what `evaluate` returned.
-        base: the system that the others are compared with.
+        base: the system that the others are compared with, once it is among them.
         bootstrap: what makes the intervals.
         facts: what else belongs on record: the command, versions, the settings of tasks and conditions.
 
@@ -38,8 +38,8 @@ def results(
         'better'
     """
     bootstrap = bootstrap or Bootstrap()
-    by_name = {system.name: system for system in systems}
-    others = [system for system in systems if system.name != base] if base else []
+    of_base = next((system for system in systems if system.name == base), None)
+    others = [system for system in systems if of_base and system is not of_base]
     return {
         "version": VERSION,
         **(facts or {}),
@@ -69,10 +69,8 @@ def results(
         "differences": [
             difference
             for system in others
-            for difference in [
-                *_same_layer(system, by_name[str(base)], bootstrap),
-                *_best_layer(system, by_name[str(base)], bootstrap),
-            ]
+            if of_base
+            for difference in [*_same_layer(system, of_base, bootstrap), *_best_layer(system, of_base, bootstrap)]
         ],
     }
 

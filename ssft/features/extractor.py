@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -12,15 +13,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ssft.data import batches_by_length, read_audio
+from ssft.data import batches_by_length
 from ssft.data.audio import AudioError
 from ssft.encoders import PretrainedEncoder
 from ssft.errors import EncoderError, RecipeError, closest
-from ssft.features.windows import Grid, read_windows, too_short
+from ssft.features.batch import Batch, Transform
+from ssft.features.read_ahead import read_ahead
+from ssft.features.windows import Grid, read_windows
 from ssft.types import SAMPLE_RATE, Reject, Utterance, Waves
-
-Transform = Callable[[np.ndarray, Utterance], np.ndarray]
-"""Changes a waveform [T] before it is encoded."""
 
 States = dict[int, Tensor]
 """Frames [F, D] float32 on the CPU, by layer."""
@@ -52,7 +52,7 @@ class Extractor:
     the window is read from disk, so that memory does not depend on how long a recording is.
 
     What is taken does not depend on what shares the batch, beyond rounding. Layers above those that are asked for are
-    not run.
+    not run. While a batch is encoded, a thread decodes the next.
 
     Args:
         encoder: any pre-trained or adapted encoder.
@@ -93,6 +93,15 @@ class Extractor:
         self._check()
         self._grid = Grid.of(encoder)
 
+    @property
+    def width(self) -> int:
+        """D of the frames."""
+        return self.encoder.width
+
+    def identity(self) -> dict[str, Any]:
+        """Which encoder it is, and the hash of its weights."""
+        return {"model": self.encoder.source, "weights": self.encoder.weights_hash()}
+
     def settings(self) -> dict[str, Any]:
         """What the frames depend on beside the encoder's weights."""
         return {
@@ -123,11 +132,18 @@ class Extractor:
         short = [utterance for utterance, long in zip(ordered, is_long, strict=True) if not long]
         batches = batches_by_length([utterance.seconds for utterance in short], self.batch_seconds)
         total = round(sum(utterance.seconds for utterance in utterances))
-        with tqdm(
-            total=total, desc=progress, unit="s", delay=2.0, leave=False, disable=None if progress else True
-        ) as bar:
-            for indices in batches:
-                for part in self._together([short[index] for index in indices], transform):
+        reading = read_ahead(
+            Batch.read((short[index] for index in indices), needed=self._grid.needed, transform=transform)
+            for indices in batches
+        )
+        with (
+            tqdm(
+                total=total, desc=progress, unit="s", delay=2.0, leave=False, disable=None if progress else True
+            ) as bar,
+            closing(reading),
+        ):
+            for batch in reading:
+                for part in self._together(batch):
                     yield part
                     bar.update(part.seconds if isinstance(part, Part) else 0.0)
             for utterance in ordered[len(short) :]:
@@ -135,25 +151,10 @@ class Extractor:
                     yield part
                     bar.update(part.seconds if isinstance(part, Part) else 0.0)
 
-    def _together(self, utterances: Sequence[Utterance], transform: Transform | None) -> Iterator[Part | Reject]:
-        """Encode utterances whole, as one batch."""
-        read: list[Utterance] = []
-        waves: list[np.ndarray] = []
-        for utterance in utterances:
-            try:
-                wave = read_audio(
-                    utterance.path, member=utterance.member, start=utterance.start, seconds=utterance.seconds
-                )
-                wave = wave if transform is None else transform(wave, utterance).astype(np.float32)
-                if len(wave) < self._grid.needed:
-                    raise too_short(utterance, len(wave), self._grid.needed)
-            except AudioError as error:
-                yield Reject(utterance.id, utterance.path, error.reason, error.detail)
-                continue
-            read.append(utterance)
-            waves.append(wave)
-        if waves:
-            for utterance, states in zip(read, self._encode(waves), strict=True):
+    def _together(self, batch: Batch) -> Iterator[Part | Reject]:
+        yield from batch.rejects
+        if batch.waves:
+            for utterance, states in zip(batch.utterances, self._encode(batch.waves), strict=True):
                 yield Part(utterance, states, utterance.seconds, is_last=True)
 
     def _in_windows(self, utterance: Utterance) -> Iterator[Part | Reject]:
@@ -174,10 +175,12 @@ class Extractor:
         windows = read_windows(
             utterance, self._grid, window_seconds=self.window_seconds, overlap_seconds=self.overlap_seconds
         )
-        while batch := list(islice(windows, max(1, int(self.batch_seconds / self.window_seconds)))):
-            waves = [wave for _, wave in batch]
-            for (first, wave), states in zip(batch, self._encode(waves), strict=True):
-                yield _Window(self._grid, first, self._grid.groups(len(wave)), states)
+        together = max(1, int(self.batch_seconds / self.window_seconds))
+        with closing(read_ahead(iter(lambda: list(islice(windows, together)), []))) as batches:
+            for batch in batches:
+                waves = [wave for _, wave in batch]
+                for (first, wave), states in zip(batch, self._encode(waves), strict=True):
+                    yield _Window(self._grid, first, self._grid.groups(len(wave)), states)
 
     @torch.no_grad()
     def _encode(self, waves: Sequence[np.ndarray]) -> list[States]:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ssft.data.corpus import fingerprint
 from ssft.errors import DataError
-from ssft.features.extractor import Extractor
 from ssft.features.shards import layer_folder, map_rows, read_entries
+from ssft.features.source import FrameSource
 from ssft.types import Utterance
 
 MANIFEST = "features.json"
@@ -79,6 +79,15 @@ class FeatureFolder(Mapping[str, NDArray[np.float32]]):
         """Ids of utterances that are to be there but are not yet, or could not be read."""
         return [name for name in self.settings["ids"] if name not in self.entries]
 
+    def check(self) -> None:
+        """Make sure that every file is whole, by its header and its size.
+
+        Raises:
+            DataError: one is not, or is missing; with what to do.
+        """
+        for shard in self._rows:
+            self._map(shard)
+
     def __getitem__(self, utterance_id: str) -> NDArray[np.float32]:
         entry, begin = self.entries[utterance_id], self._begins[utterance_id]
         rows: NDArray[np.float32] = self._mapped(entry.shard)[begin : begin + entry.frames[str(self.layer)]]
@@ -104,20 +113,21 @@ def read_features(path: str | Path, *, layer: int | None = None) -> FeatureFolde
     return FeatureFolder(Path(path).expanduser(), layer=layer)
 
 
-def describe(extractor: Extractor, utterances: Sequence[Utterance], *, form: str) -> dict[str, Any]:
+def describe(
+    extractor: FrameSource, utterances: Sequence[Utterance], *, form: str, condition: str | None = None
+) -> dict[str, Any]:
     """Return what `features.json` says of features that are about to be extracted."""
     from ssft import __version__
 
-    encoder = extractor.encoder
     return {
         "version": VERSION,
         "ssft": __version__,
-        "model": encoder.source,
-        "weights": encoder.weights_hash(),
+        **extractor.identity(),
         "format": form,
         **extractor.settings(),
+        "condition": condition,
         "facts": {
-            str(layer): {"width": encoder.width, "frame_rate": extractor.frame_rate(layer)}
+            str(layer): {"width": extractor.width, "frame_rate": extractor.frame_rate(layer)}
             for layer in extractor.layers
         },
         "corpus": fingerprint(utterances),

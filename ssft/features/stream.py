@@ -11,7 +11,8 @@ from torch import Tensor
 from ssft.data.audio import AudioError
 from ssft.encoders import PretrainedEncoder
 from ssft.errors import RecipeError
-from ssft.features.extractor import Extractor, States, Transform
+from ssft.features.batch import Transform
+from ssft.features.extractor import Extractor, States
 from ssft.types import Reject, Utterance
 
 

@@ -8,16 +8,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ssft.data.rejects import write_rejects
 from ssft.data.targets import write_file
 from ssft.errors import DataError, RecipeError, closest
-from ssft.features.extractor import Extractor, Part
+from ssft.features.batch import Transform
+from ssft.features.extractor import Part
 from ssft.features.folder import MANIFEST, describe, read_manifest, refuse_changes
 from ssft.features.ranks import own_part, rank_and_world_size
 from ssft.features.shard_writer import ShardWriter
 from ssft.features.shards import HEADERS, Entry, read_entries
+from ssft.features.source import FrameSource
 from ssft.types import Reject, Utterance
 
 
@@ -35,10 +37,12 @@ class WriteResult:
 
 
 def write_features(
-    extractor: Extractor,
+    extractor: FrameSource,
     utterances: Sequence[Utterance],
     folder: Path,
     *,
+    transform: Transform | None = None,
+    condition: str | None = None,
     format: Literal["safetensors", "npy"] = "safetensors",
     shard_seconds: float = 1800.0,
     rejects: Sequence[Reject] = (),
@@ -53,9 +57,11 @@ def write_features(
     Processes that torchrun or accelerate started share the utterances (see `own_part`); each writes its own shards.
 
     Args:
-        extractor: what to extract.
+        extractor: what to extract: an `Extractor`, or another source of frames.
         utterances: of what.
-        folder: where to; new, or of the same encoder, layers, settings and utterances.
+        folder: where to; new, or of the same encoder, layers, settings, utterances and condition.
+        transform: changes each waveform, as in `Extractor.parts`.
+        condition: says what the transform does, so that features of another one are told from these.
         format: `safetensors`, a tensor for each utterance by its id, or `npy`, one array of all utterances of a shard
             in the order of its index.
         shard_seconds: how much audio makes a shard full; an utterance is never divided.
@@ -64,7 +70,7 @@ def write_features(
 
     Raises:
         DataError: the folder holds something else, or cannot be written to.
-        RecipeError: settings that do not fit.
+        RecipeError: settings that do not fit, or a transform without a condition.
 
     Example:
         >>> write_features(Extractor(encoder, layers=[9]), corpus.utterances, Path("features")).entries[0]
@@ -74,14 +80,16 @@ def write_features(
         raise RecipeError(f"write_features(format='{format}') is not known. {closest(format, HEADERS)}")
     if not shard_seconds > 0:
         raise RecipeError(f"write_features(shard_seconds={shard_seconds}): give some audio; 1800 is the default.")
+    if (transform is None) != (condition is None):
+        raise RecipeError("write_features: give a transform and, as condition, what it does; or neither.")
     rank, world_size = rank_and_world_size()
-    _begin(extractor, utterances, folder, form=format, rank=rank)
+    _begin(utterances, folder, describe(extractor, utterances, form=format, condition=condition), rank=rank)
     written = {entry.id for entry in read_entries(folder)}
     own = own_part(utterances, rank=rank, world_size=world_size)
     left = [utterance for utterance in own if utterance.id not in written]
     try:
-        shards = ShardWriter(folder, layers=extractor.layers, width=extractor.encoder.width, form=format, rank=rank)
-        found = _fill(shards, extractor.parts(left, progress=progress), shard_seconds)
+        shards = ShardWriter(folder, layers=extractor.layers, width=extractor.width, form=format, rank=rank)
+        found = _fill(shards, extractor.parts(left, transform=transform, progress=progress), shard_seconds)
         known = [*(rejects if rank == 0 else ()), *found]
         if known:
             write_rejects(known, folder / f"rejects-{rank:03d}.tsv")
@@ -116,12 +124,11 @@ def _fill(shards: ShardWriter, parts: Iterable[Part | Reject], shard_seconds: fl
     return rejects
 
 
-def _begin(extractor: Extractor, utterances: Sequence[Utterance], folder: Path, *, form: str, rank: int) -> None:
+def _begin(utterances: Sequence[Utterance], folder: Path, now: dict[str, Any], *, rank: int) -> None:
     """Write `features.json`, or make sure that the one that is there says the same."""
     twice = [name for name, count in Counter(utterance.id for utterance in utterances).items() if count > 1]
     if twice:
         raise DataError(f"{len(twice):,} ids stand for several utterances (first: {twice[0]}). Give each its own.")
-    now = describe(extractor, utterances, form=form)
     path = folder / MANIFEST
     # Listed first: what other processes write comes after the manifest.
     names = os.listdir(folder) if folder.is_dir() else []

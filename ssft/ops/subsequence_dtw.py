@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from numba import njit
 from numpy.typing import NDArray
+
+from ssft.ops.threads import thread_map
 
 Floats = NDArray[np.floating]
 Float32 = NDArray[np.float32]
@@ -77,13 +78,9 @@ def subsequence_dtw(queries: Sequence[Floats], documents: Sequence[Floats]) -> F
             own_starts = starts[group.start : group.stop + 1] - starts[group.start]
             _align(products.numpy(), own_starts, edges, distances[group, block])
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # of each product: it is blocks that are shared out
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(fill, _runs(np.cumsum([0, *map(len, documents)]), BLOCK_FRAMES)))
-    finally:
-        torch.set_num_threads(threads)
+    blocks = list(_runs(np.cumsum([0, *map(len, documents)]), BLOCK_FRAMES))
+    with thread_map(len(blocks)) as mapped:
+        list(mapped(fill, blocks))
     return distances
 
 

@@ -178,7 +178,7 @@ def test_the_page_shows_layers_conditions_notes_and_what_was_left_out() -> None:
     stores = [store(name, gain=gain, conditions=("clean", "noise")) for name, gain in (("base", 0), ("adapted", -2))]
     page = to_markdown(results(CORPUS, run(*stores), base="base", facts={"command": "ssft evaluate suite"}))
     assert page.startswith("# Evaluation on little\n\n**Better**: adapted")
-    assert "## Every layer, clean: loudness" in page
+    assert "### loud errors % ↓\n\n| layer | base" in page
     assert "## Last layer, by condition" in page
     for said in ("times are machine-made", "past the end of the audio: 3", "there are no words", "ssft evaluate suite"):
         assert said in page

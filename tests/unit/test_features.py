@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,11 +22,19 @@ from hypothesis import strategies as st
 from random_encoders import LAYERS, VARIETIES, random_encoder
 from safetensors.numpy import load_file
 
-from ssft.data import read_audio
+from ssft.data import batches_by_length, read_audio
 from ssft.data.audio import AudioError
 from ssft.encoders import PretrainedEncoder
 from ssft.errors import DataError, EncoderError, RecipeError
-from ssft.features import Extractor, own_part, rank_and_world_size, read_features, stream_features, write_features
+from ssft.features import (
+    Extractor,
+    own_part,
+    rank_and_world_size,
+    read_ahead,
+    read_features,
+    stream_features,
+    write_features,
+)
 from ssft.features.windows import Grid, read_windows
 from ssft.types import Reject, Utterance, Waves
 
@@ -526,3 +536,122 @@ def test_ranks_that_do_not_fit_are_refused(rank, world_size, monkeypatch) -> Non
         monkeypatch.setenv("WORLD_SIZE", world_size)
     with pytest.raises(RecipeError, match="do not fit"):
         rank_and_world_size()
+
+
+# --- reading ahead -------------------------------------------------------------------------------------------------
+
+
+def reading_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_reading_ahead_keeps_the_order_and_so_many_at_most(count: int) -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(20):
+            made.append(number)
+            yield number
+
+    ahead = read_ahead(items(), count=count)
+    assert made == []
+    for number, item in enumerate(ahead):
+        assert item == number
+        wait_until(lambda: len(made) >= min(number + 1 + count, 20))  # noqa: B023 (waited for here)
+        assert len(made) == min(number + 1 + count, 20)
+    assert number == 19
+    assert reading_threads() == []
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if holds():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it took five seconds")
+
+
+def test_an_error_arrives_in_its_turn() -> None:
+    def items() -> Iterator[int]:
+        yield from (1, 2)
+        raise ZeroDivisionError("the third")
+
+    ahead = read_ahead(items(), count=5)
+    assert [next(ahead), next(ahead)] == [1, 2]
+    with pytest.raises(ZeroDivisionError, match="the third"):
+        next(ahead)
+    assert reading_threads() == []
+    assert list(ahead) == []
+
+
+def test_whoever_stops_early_leaves_no_thread(encoder, corpus) -> None:
+    parts = Extractor(encoder, batch_seconds=0.1).parts(corpus)
+    next(parts)
+    assert len(reading_threads()) == 1
+    parts.close()
+    assert reading_threads() == []
+
+    def fails(wave: np.ndarray, utterance: Utterance) -> np.ndarray:
+        if utterance.id == "u3":
+            raise ZeroDivisionError
+        return wave
+
+    parts = Extractor(encoder, batch_seconds=0.1).parts(corpus, transform=fails)
+    assert [next(parts).utterance.id for _ in range(3)] == ["u0", "u1", "u2"]
+    with pytest.raises(ZeroDivisionError):
+        next(parts)
+    assert reading_threads() == []
+
+
+def test_reading_ahead_changes_no_bit(encoder, corpus) -> None:
+    extractor = Extractor(encoder, layers=[1, 3])
+    found = by_id(stream_features(encoder, corpus, layers=[1, 3], batch_seconds=2.0))
+    for indices in batches_by_length([utterance.seconds for utterance in corpus], 2.0):
+        batch = [corpus[index] for index in indices]
+        alone = extractor._encode([read_audio(utterance.path) for utterance in batch])
+        for utterance, states in zip(batch, alone, strict=True):
+            assert all(torch.equal(states[layer], found[utterance.id][layer]) for layer in (1, 3))
+
+
+# --- conditions ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_written_of_changed_audio_is_told_from_the_rest(encoder, corpus, tmp_path) -> None:
+    def louder(wave: np.ndarray, utterance: Utterance) -> np.ndarray:
+        return 2 * wave + 0.01
+
+    extractor, folder = Extractor(encoder, layers=[2]), tmp_path / "f"
+    write_features(extractor, corpus, folder, transform=louder, condition="louder")
+    expected = by_id(stream_features(encoder, corpus, layer=2, transform=louder))
+    assert all(np.array_equal(read_features(folder)[name], frames.numpy()) for name, frames in expected.items())
+    for other in ({}, {"transform": louder, "condition": "much louder"}):
+        with pytest.raises(DataError, match="condition louder -> "):
+            write_features(extractor, corpus, folder, **other)
+    for half in ({"transform": louder}, {"condition": "louder"}):
+        with pytest.raises(RecipeError, match="give a transform and, as condition, what it does"):
+            write_features(extractor, corpus, tmp_path / "g", **half)
+    assert not (tmp_path / "g").exists()
+
+
+def test_features_without_a_condition_are_those_of_before(encoder, corpus, tmp_path) -> None:
+    """A folder that says nothing of a condition goes on."""
+    write_features(Extractor(encoder), corpus, tmp_path / "f")
+    path = tmp_path / "f" / "features.json"
+    said = json.loads(path.read_text())
+    assert said.pop("condition") is None
+    path.write_text(json.dumps(said))
+    assert write_features(Extractor(encoder), corpus, tmp_path / "f").already == len(corpus)
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_folder_is_checked_without_being_read(damage: str, encoder, corpus, tmp_path) -> None:
+    write_features(Extractor(encoder), corpus, tmp_path / "f", shard_seconds=1.0)
+    read_features(tmp_path / "f").check()
+    path = max((tmp_path / "f").glob("layer-03/*"))
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "cut":
+        path.write_bytes(content[:-1])
+    with pytest.raises(DataError, match=f"Remove {path.stem}.jsonl"):
+        read_features(tmp_path / "f").check()

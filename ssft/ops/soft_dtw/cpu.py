@@ -9,10 +9,8 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from torch import Tensor
 from ssft.ops.eager_gradient import with_gradients
 from ssft.ops.soft_dtw.expectation import Spans, backward, pull
 from ssft.ops.soft_dtw.strips import ROWS, Floats, forward, shares_size
+from ssft.ops.threads import thread_map
 
 _BLOCK = 2 * ROWS
 """Rows that are multiplied at once where only the upper triangle is needed."""
@@ -62,7 +61,7 @@ def _values_and_gradients(
     gradients = {side: torch.zeros_like(sides[side]) for side in (0, 1) if wanted[side]}
     terms = list(_terms(sides, lengths, divergence=divergence, wanted=wanted))
     scratch = _Scratch(terms)
-    with _mapper(len(terms)) as mapped:
+    with thread_map(len(terms)) as mapped:
         results = mapped(lambda term: term.evaluate(gamma, scratch), terms)
         # In the order of the terms, whoever is ready first: the order of a sum is part of its rounding.
         for term, (value, parts) in zip(terms, results, strict=True):
@@ -192,18 +191,3 @@ class _Scratch(threading.local):
 def _stride(columns: int) -> int:
     """Floats from row to row of products: an odd number of cache lines, as with an even one rows would share places."""
     return (columns + 16) // 32 * 32 + 16
-
-
-@contextmanager
-def _mapper(tasks: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """A `map` with as many threads as PyTorch uses, while PyTorch itself uses one in each of them, and in this one."""
-    threads = torch.get_num_threads()
-    if threads == 1 or tasks == 0:
-        yield map
-        return
-    torch.set_num_threads(1)  # of this thread, and what new ones begin with
-    try:
-        with ThreadPoolExecutor(min(threads, tasks)) as pool:
-            yield pool.map
-    finally:
-        torch.set_num_threads(threads)
