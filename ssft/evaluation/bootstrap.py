@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ssft.errors import DataError
+from ssft.errors import DataError, RecipeError
 from ssft.evaluation.measure import Measure, Score
 from ssft.randomness import derive_rng
 
@@ -61,7 +61,7 @@ class Bootstrap:
 
     def __init__(self, *, replicates: int = 1000, level: float = 0.95, seed: int = 0) -> None:
         if replicates < 2 or not 0 < level < 1:
-            raise ValueError(f"replicates={replicates}, level={level}: give at least 2 draws and a level below 1.")
+            raise RecipeError(f"replicates={replicates}, level={level}: give at least 2 draws and a level below 1.")
         self.replicates = replicates
         self.level = level
         self.seed = seed

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssft.errors import DataError
+from ssft.errors import DataError, RecipeError
 from ssft.evaluation.bootstrap import Bootstrap
 from ssft.evaluation.measure import Measure, Score, ratio
 
@@ -128,5 +128,5 @@ def test_draws_in_which_nothing_is_left_are_left_out_while_most_remain() -> None
 
 def test_options_out_of_range_are_refused() -> None:
     for options in ({"replicates": 1}, {"level": 1.0}, {"level": 0.0}):
-        with pytest.raises(ValueError, match="give at least 2 draws"):
+        with pytest.raises(RecipeError, match="give at least 2 draws"):
             Bootstrap(**options)  # type: ignore[arg-type]
