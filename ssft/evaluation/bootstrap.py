@@ -65,7 +65,7 @@ class Bootstrap:
         self.replicates = replicates
         self.level = level
         self.seed = seed
-        self._resampled = lru_cache(maxsize=None)(self._values_of)
+        self._draws = lru_cache(maxsize=None)(self.draws)
 
     def interval(self, score: Score) -> Interval:
         """Return the score with its interval."""
@@ -87,17 +87,18 @@ class Bootstrap:
         low, high = self._limits(values, score)
         return Difference(value, low, high, _verdict(Interval(value, low, high), score.measure.better))
 
-    def _values(self, score: Score, role: str) -> Floats:
-        """[R] the score of every draw."""
-        values = np.stack([self._resampled(measure) for measure in score.measures])
-        seeds = len(values)
-        drawn = derive_rng(self.seed, "seeds", role, seeds).integers(seeds, size=(seeds, self.replicates))
-        return np.asarray(np.take_along_axis(values, drawn, axis=0).mean(axis=0))
-
-    def _values_of(self, measure: Measure) -> Floats:
+    def draws(self, measure: Measure) -> Floats:
+        """Return the figure [R] of every draw."""
         groups = len(measure.groups)
         rng = derive_rng(self.seed, "bootstrap", groups)
         return measure.of(rng.multinomial(groups, np.full(groups, 1 / groups), size=self.replicates).astype(np.float64))
+
+    def _values(self, score: Score, role: str) -> Floats:
+        """[R] the score of every draw."""
+        values = np.stack([self._draws(measure) for measure in score.measures])
+        seeds = len(values)
+        drawn = derive_rng(self.seed, "seeds", role, seeds).integers(seeds, size=(seeds, self.replicates))
+        return np.asarray(np.take_along_axis(values, drawn, axis=0).mean(axis=0))
 
     def _limits(self, values: Floats, score: Score) -> tuple[float, float]:
         known = values[np.isfinite(values)]
