@@ -15,19 +15,23 @@ def frame_distance(a, b) -> float:
     return math.acos(max(-1.0, min(1.0, cosine))) / math.pi
 
 
-def dtw(first, second) -> float:
-    """Fill a table of costs, then walk back from its end: diagonal before left before up where costs are equal."""
+def dtw(first, second, parts: int | None = None) -> float:
+    """Fill a table of costs, then walk back from its end: diagonal before left before up where costs are equal.
+
+    With `parts`, distances of frames are rounded to so many parts of 1, and their sums are exact.
+    """
     costs = {}
     for i, j in itertools.product(range(len(first)), range(len(second))):
         before = [costs[p] for p in ((i - 1, j - 1), (i, j - 1), (i - 1, j)) if p in costs]
-        costs[i, j] = frame_distance(first[i], second[j]) + (min(before) if before else 0.0)
+        own = frame_distance(first[i], second[j])
+        costs[i, j] = (round(own * parts) if parts else own) + (min(before) if before else 0)
     i, j = len(first) - 1, len(second) - 1
     cells = 1
     while (i, j) != (0, 0):
         steps = [p for p in ((i - 1, j - 1), (i, j - 1), (i - 1, j)) if p in costs]
         i, j = min(steps, key=costs.__getitem__)
         cells += 1
-    return costs[len(first) - 1, len(second) - 1] / cells
+    return costs[len(first) - 1, len(second) - 1] / cells / (parts or 1)
 
 
 def all_paths(rows: int, columns: int) -> list[list[tuple[int, int]]]:
@@ -49,14 +53,31 @@ def abx(features, items, speaker: str, frame_rate: int = 50, tie: float = 1e-6) 
 
     An item is (utterance, onset, offset, label, context, speaker). Nothing is subsampled; every item must have frames.
     """
+    return label_pairs(cell_errors(features, items, speaker, frame_rate, tie), {})
+
+
+def label_pairs(errors, weights) -> dict[tuple[str, str], float]:
+    """Means over contexts and speakers of X, then over speakers of A and B, who weigh 1 unless stated."""
+    for who, rest in ((lambda key: key[3], lambda key: (*key[:3], None)), (lambda key: key[2], lambda key: key[:2])):
+        sums = defaultdict(lambda: [0.0, 0.0])
+        for key, error in errors.items():
+            weight = weights.get(who(key), 1)
+            sums[rest(key)][0] += weight * error
+            sums[rest(key)][1] += weight
+        errors = {key: above / below for key, (above, below) in sums.items() if below > 0}
+    return errors
+
+
+def cell_errors(features, items, speaker: str, frame_rate: int = 50, tie: float = 1e-6):
+    """Errors by label of A, label of B, speaker of A and B, speaker of X if it is another, and context."""
     items = sorted(items)
     slices = []
     for name, onset, offset, *_ in items:
         inside = frames_inside(str(onset), str(offset), frame_rate, len(features[name]))
         slices.append([features[name][i] for i in inside])
     distances = {}
-    for i, j in itertools.combinations(range(len(items)), 2):
-        distances[i, j] = distances[j, i] = dtw(slices[i], slices[j])
+    for i, j in itertools.permutations(range(len(items)), 2):
+        distances[i, j] = dtw(slices[i], slices[j])
 
     cells = defaultdict(list)
     for a, b, x in itertools.permutations(range(len(items)), 3):
@@ -69,12 +90,6 @@ def abx(features, items, speaker: str, frame_rate: int = 50, tie: float = 1e-6) 
             continue
         excess = distances[x, a] - distances[x, b]
         wrong = 0.5 if abs(excess) <= tie else float(excess > 0)
-        cells[label_a, label_b, who_a, who_x, context_a].append(wrong)
+        cells[label_a, label_b, who_a, who_x if speaker == "across" else None, context_a].append(wrong)
 
-    means = {key: sum(values) / len(values) for key, values in cells.items()}
-    for level in (4, 2):  # the context goes, then both speakers
-        rest = defaultdict(list)
-        for key, value in means.items():
-            rest[key[:level]].append(value)
-        means = {key: sum(values) / len(values) for key, values in rest.items()}
-    return means
+    return {key: sum(values) / len(values) for key, values in cells.items()}

@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,8 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssft.errors import DataError
-from ssft.evaluation.abx import abx
+from ssft.components import construct
+from ssft.errors import DataError, RecipeError
+from ssft.evaluation.abx import Abx, Design, abx, speaker_abx
+from ssft.evaluation.bootstrap import Bootstrap
+from ssft.evaluation.corpus import LabelledCorpus
 from ssft.evaluation.items import (
     Item,
     Segment,
@@ -19,6 +23,8 @@ from ssft.evaluation.items import (
     triphone_items,
     word_items,
 )
+from ssft.evaluation.measure import Score
+from ssft.types import Utterance
 from tests.oracles import abx as oracle
 
 MODES = ("within", "across")
@@ -51,7 +57,7 @@ def noise(items: list[Item], frames: int = 10, seed: int = 0) -> dict[str, np.nd
     return {name: rng.standard_normal((frames, 8)) for name in sorted({item.utterance for item in items})}
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.booleans(), st.sampled_from(MODES))
 def test_agrees_with_loops_over_all_triples(seed, discrete, speaker):
     features, items = random_task(seed, discrete)
@@ -73,6 +79,7 @@ def test_perfect_constant_and_random_features(speaker):
     assert abx(perfect, items, speaker=speaker).error == 0
     constant = {item.utterance: np.full((10, 192), 0.3, dtype=np.float32) for item in items}
     assert abx(constant, items, speaker=speaker).error == 0.5
+    # 48 items as X, each against 5 other labels: a standard error of about 0.5 / sqrt(240) = 0.03.
     assert abx(noise(items), items, speaker=speaker).error == pytest.approx(0.5, abs=0.06)
 
 
@@ -113,19 +120,36 @@ def test_invariances(speaker):
     names = {"s": "zoe", "t": "kim", "u": "abe"}
     renamed = [dataclasses.replace(item, speaker=names[item.speaker]) for item in items]
     assert abx(features, renamed, speaker=speaker).label_pairs == pytest.approx(expected.label_pairs, abs=1e-12)
-    scaled = {name: 0.01 * value for name, value in features.items()}
-    assert abx(scaled, items, speaker=speaker) == expected
+    assert abx({name: 0.01 * value for name, value in features.items()}, items, speaker=speaker) == expected
+    rotation = np.linalg.qr(np.random.default_rng(1).standard_normal((4, 4)))[0]
+    assert abx({name: value @ rotation for name, value in features.items()}, items, speaker=speaker) == expected
     tensors = {name: torch.from_numpy(value).requires_grad_() for name, value in features.items()}
     assert abx(tensors, items, speaker=speaker).error == pytest.approx(expected.error, abs=1e-12)
 
 
-@pytest.mark.parametrize(("a", "x", "expected"), [("1", "2", 0.0), ("2", "1", 1.0)])
+@pytest.mark.parametrize("speaker", MODES)
+def test_threads_change_nothing(speaker):
+    items = grid(labels=8, speakers=5, takes=3)
+    features = noise(items)
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(abx(features, items, speaker=speaker))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize(("a", "x", "expected"), [("1", "2", 1.0), ("2", "1", 0.0)])
 @pytest.mark.parametrize("speakers", ["st", "ts"])
-def test_the_first_item_by_utterance_is_the_first_sequence_whatever_the_speakers_are_called(a, x, expected, speakers):
-    # Several best paths of different lengths: A is 1/7 from X one way round and 1/6 the other. B is 0.15 from X.
+def test_x_is_the_first_sequence_whatever_the_speakers_are_called(a, x, expected, speakers):
+    # Several best paths of different lengths: A is 1/6 from X if X is the short one, else 1/7. B is 0.15 from X.
     unit = np.eye(4)
-    turned = np.cos(0.15 * np.pi) * unit[[0, 1, 0]] + np.sin(0.15 * np.pi) * unit[3]
-    features = {a: unit[[0, 0, 0, 2, 0, 1]], x: unit[[0, 1, 0]], "b": turned}
+    features = {"1": unit[[0, 0, 0, 2, 0, 1]], "2": unit[[0, 1, 0]]}
+    features["b"] = np.cos(0.15 * np.pi) * features[x] + np.sin(0.15 * np.pi) * unit[3]
     who = {a: speakers[0], "b": speakers[0], x: speakers[1]}
     items = [Item(u, 0.0, len(v) / 50, "q" if u == "b" else "p", (), who[u]) for u, v in features.items()]
     assert abx(features, items, speaker="across").error == expected
@@ -145,6 +169,87 @@ def test_subsampling_is_bounded_repeatable_and_independent_of_order():
     assert abx(features, items, speaker="across", max_group=6, max_x_speakers=3) == abx(
         features, items, speaker="across", max_group=99, max_x_speakers=None
     )
+
+
+@pytest.mark.parametrize("speaker", MODES)
+@pytest.mark.parametrize("seed", [2, 7])
+def test_the_measure_is_the_error_drawn_again_over_speakers(speaker, seed):
+    features, items = random_task(seed)
+    result = abx(features, items, speaker=speaker, max_group=100, max_x_speakers=None)
+    measure = result.measure(f"phone ABX {speaker}", forgotten=3, nothing=0)
+    assert measure.value == pytest.approx(result.error, abs=1e-12)
+    assert (measure.better, measure.percent, measure.grouped_by) == ("lower", True, "speaker")
+    assert measure.groups == ("s", "t", "u")
+    assert measure.counts == {
+        "items": result.items,
+        "cells": result.cells,
+        "pairs of labels": len(result.label_pairs),
+        "forgotten": 3,
+    }
+
+    errors = oracle.cell_errors(features, [dataclasses.astuple(item) for item in items], speaker)
+    weights = np.array([*itertools.product(range(3), repeat=3)] * 12, dtype=float)  # more draws than are taken at once
+    expected = []
+    for row in weights:
+        pairs = oracle.label_pairs(errors, dict(zip(measure.groups, row, strict=True)))
+        expected.append(np.mean(list(pairs.values())) if pairs else np.nan)
+    np.testing.assert_allclose(measure.of(weights), expected, atol=1e-12)
+    assert np.isnan(expected).any()
+
+
+@pytest.mark.parametrize("speaker", MODES)
+def test_a_speaker_of_no_weight_might_as_well_not_be_there(speaker):
+    features, items = random_task(7)
+    everything = {"speaker": speaker, "max_group": 100, "max_x_speakers": None}
+    measure = abx(features, items, **everything).measure("")
+    for index, name in enumerate(measure.groups):
+        weights = np.ones((1, 3))
+        weights[0, index] = 0
+        others = [item for item in items if item.speaker != name]
+        assert measure.of(weights)[0] == pytest.approx(abx(features, others, **everything).error, abs=1e-12)
+
+
+def test_who_is_in_no_cell_is_not_drawn():
+    items = grid(labels=2, speakers=3)
+    lonely = Item(items[0].utterance, 0.0, 0.1, "elsewhere", (), "zoe")
+    assert abx(noise(items), [*items, lonely], speaker="across").measure("").groups == ("s0", "s1", "s2")
+
+
+def test_the_interval_of_noise_is_around_a_half():
+    items = grid(labels=6, speakers=8)
+    interval = Bootstrap().interval(
+        Score("abx", 0, "clean", (abx(noise(items), items, speaker="across").measure("ABX"),))
+    )
+    assert interval.low < interval.value < interval.high
+    assert interval.low < 0.5 < interval.high
+
+
+def test_speaker_abx_asks_who_speaks():
+    items = grid(labels=3, speakers=4, takes=3)
+    voice = {item.utterance: np.tile(np.eye(4)[int(item.speaker[1:])], (10, 1)) for item in items}
+    words = {item.utterance: np.tile(np.eye(4)[int(item.label[1:])], (10, 1)) for item in items}
+    assert speaker_abx(voice, items).error == 0
+    assert speaker_abx(words, items).error == 0.5
+    assert speaker_abx(noise(items), items).error == pytest.approx(0.5, abs=0.06)
+    result = speaker_abx(voice, items)
+    assert set(result.label_pairs) == set(itertools.permutations(["s0", "s1", "s2", "s3"], 2))
+    assert (result.cells, result.items) == (3 * 4 * 3, 36)
+    with pytest.raises(DataError, match="nothing to compare"):
+        speaker_abx(voice, grid(takes=1))
+
+
+def test_speaker_abx_is_abx_with_speakers_as_labels():
+    features, items = random_task(3)
+    result = speaker_abx(features, items, max_group=100)
+    relabelled = [(i.utterance, i.onset, i.offset, i.speaker, (i.label, *i.context), "") for i in items]
+    expected = oracle.abx(features, relabelled, "within")
+    assert result.label_pairs == pytest.approx(expected, abs=1e-12)
+    measure = result.measure("speaker ABX")
+    assert (measure.better, measure.groups) == ("higher", ("s", "t", "u"))
+    assert measure.value == pytest.approx(result.error, abs=1e-12)
+    above, below = 2 * expected["s", "u"] + 2 * expected["u", "s"], 4
+    assert measure.of(np.array([[2.0, 0.0, 1.0]]))[0] == pytest.approx(above / below, abs=1e-12)
+    assert np.isnan(measure.of(np.array([[3.0, 0.0, 0.0]]))[0])
 
 
 @settings(max_examples=100, deadline=None)
@@ -213,6 +318,155 @@ def test_refuses_bad_features_and_options():
     for options in ({"speaker": "any"}, {"max_group": 0}, {"max_x_speakers": 0}, {"frame_rate": 0.0}):
         with pytest.raises(ValueError, match="must be"):
             abx(features, items, **{"speaker": "across", **options})
+
+
+def test_a_design_is_for_frames_of_one_layout():
+    items = grid()
+    features = noise(items)
+    design = Design(items, {name: len(frames) for name, frames in features.items()}, speaker="across")
+    assert design.measure(features) == abx(features, items, speaker="across")
+    shorter = {name: frames[:-1] for name, frames in features.items()}
+    with pytest.raises(DataError, match="has 9 frames, but the items were laid out for 10"):
+        design.measure(shorter)
+
+
+@dataclasses.dataclass
+class Store:
+    """Frames as they are, the same in every layer and condition but for noise."""
+
+    values: dict[str, np.ndarray]
+    name: str = "test"
+    layers: tuple[int, ...] = (0, 3)
+    conditions: tuple[str, ...] = ("clean", "noisy")
+    rates: dict[int, float] = dataclasses.field(default_factory=dict)
+
+    def layers_in(self, condition):
+        return self.layers if condition == "clean" else self.layers[-1:]
+
+    def frame_rate(self, layer):
+        return self.rates.get(layer, 50.0)
+
+    def frames(self, split="test", *, layer, condition="clean"):
+        rng = np.random.default_rng([layer, len(condition)])
+        repeats = round(self.frame_rate(layer) / 50)
+        return {
+            name: value.repeat(repeats, 0) + 0.1 * rng.standard_normal((len(value) * repeats, value.shape[1]))
+            for name, value in self.values.items()
+        }
+
+
+def corpus(words=("ab", "ba", "aba", "bab"), speakers=("kim", "lee", "unknown"), takes=2, **more):
+    """Every speaker says every word as often; a word is its phones, of 0.1 s, between pauses. With perfect frames."""
+    utterances, phones, spoken, values = [], {}, {}, {}
+    for speaker, word, take in itertools.product(speakers, words, range(takes)):
+        name = f"{speaker}-{word}-{take}"
+        own = f".{word}."
+        utterances.append(Utterance(name, Path(name), len(own) / 10, speaker=speaker))
+        phones[name] = [
+            Segment(name, i / 10, (i + 1) / 10, "SIL" if letter == "." else letter) for i, letter in enumerate(own)
+        ]
+        spoken[name] = [Segment(name, 0.1, (len(own) - 1) / 10, word)]
+        values[name] = np.eye(3)[[".ab".index(letter) for letter in own]].repeat(5, 0)
+    return LabelledCorpus("toy", {"test": utterances}, phones=phones, words=spoken, **more), Store(values)
+
+
+def scores(task, corpus, store):
+    return {(score.measure.name, score.layer, score.condition): score for score in task.scores(corpus, store)}
+
+
+def test_the_task_measures_every_level_layer_and_condition():
+    toy, store = corpus()
+    found = scores(Abx(), toy, store)
+    places = [(0, "clean"), (3, "clean"), (3, "noisy")]
+    # "aba" and "bab" have no context in common: there are triphones, but none to compare.
+    assert Abx(level="triphone").obstacle(toy) is None
+    names = [f"phone ABX {mode} (any context)" for mode in MODES] + [f"word ABX {mode}" for mode in MODES]
+    assert list(found) == [(name, *place) for place in places for name in names]
+    for (name, *_), score in found.items():
+        assert score.task == "abx"
+        assert score.value == pytest.approx(0, abs=0.05), name
+        counts = score.measure.counts
+        assert counts["items of unknown speakers"] == (8 if "word" in name else 20)
+        assert counts["items that triphone ABX across was not measured on, for want of pairs"] == 8
+
+
+def test_phones_in_any_context_only_where_triphones_are_too_few():
+    toy, store = corpus(words=("aaa", "aba", "bab", "bbb"))
+    names = {name for name, *_ in scores(Abx(), toy, store)}
+    assert "triphone ABX across" in names
+    assert not any("any context" in name for name in names)
+    asked = {name for name, *_ in scores(Abx(level="phone"), toy, store)}
+    assert asked == {"phone ABX within (any context)", "phone ABX across (any context)"}
+
+
+def test_one_speaker_has_no_across():
+    toy, store = corpus(speakers=("kim",))
+    found = scores(Abx(level="word"), toy, store)
+    assert {name for name, *_ in found} == {"word ABX within"}
+    assert found["word ABX within", 0, "clean"].measure.counts == {
+        "items": 8,
+        "cells": 12,
+        "pairs of labels": 12,
+        "items that word ABX across was not measured on, for want of pairs": 8,
+    }
+
+
+def test_the_task_says_what_is_lacking():
+    toy, _ = corpus()
+    nobody, _ = corpus(speakers=("unknown",))
+    assert "does not say who speaks" in Abx().obstacle(nobody)
+    assert Abx().obstacle(toy) is None
+    assert "item files" in Abx(level="items").obstacle(toy)
+    bare = dataclasses.replace(toy, phones={}, words={})
+    assert Abx().obstacle(bare) == "It has no item files or phones with times or words with times."
+    assert Abx(level="word").obstacle(dataclasses.replace(toy, phones={})) is None
+    with pytest.raises(DataError, match=r"word ABX within: There is nothing to compare.*\nword ABX across: There"):
+        scores(Abx(level="word"), *corpus(words=("ab",)))
+
+
+def test_items_from_files_take_the_place_of_triphones():
+    toy, store = corpus()
+    items = [
+        Item(u.id, 0.1, 0.2, u.id.split("-")[1][0], (), u.speaker) for u in toy.splits["test"] if u.speaker != "unknown"
+    ]
+    elsewhere = Item("not-here", 0.0, 0.1, "a", (), "kim")
+    toy = dataclasses.replace(toy, items={"dev-toy": [*items, elsewhere]})
+    found = scores(Abx(), toy, store)
+    assert {name for name, *_ in found} == {
+        "dev-toy ABX within",
+        "dev-toy ABX across",
+        "word ABX within",
+        "word ABX across",
+    }
+    counts = found["dev-toy ABX across", 3, "noisy"].measure.counts
+    assert (counts["items"], counts["items in recordings without frames"]) == (16, 1)
+    assert {name for name, *_ in scores(Abx(level="items"), toy, store)} == {"dev-toy ABX within", "dev-toy ABX across"}
+
+
+def test_frames_of_other_rates_and_missing_recordings():
+    toy, store = corpus()
+    missing = store.values.pop("kim-ab-0")
+    assert len(missing) == 20
+    store.rates = {3: 100.0}
+    found = scores(Abx(level="word", max_x_speakers=None), toy, store)
+    for score in found.values():
+        assert score.measure.counts["items in recordings without frames"] == 1
+        assert score.measure.counts["items"] == 15
+        assert score.value == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"level": "words"}, "'word'"),
+        ({"max_group": 1}, "at least 2"),
+        ({"max_x_speakers": 0}, "at least 1, or null"),
+        ({"min_word_seconds": -1}, "0 or more"),
+    ],
+)
+def test_the_task_refuses_bad_settings(settings, message):
+    with pytest.raises(RecipeError, match=message):
+        construct(Abx, settings, where="abx")
 
 
 def test_words():

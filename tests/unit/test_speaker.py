@@ -87,7 +87,7 @@ def test_frames_that_hold_the_speaker_give_all_away_and_noise_gives_nothing_away
         }
     )
     found = scores_of(Speaker(), corpus, store, seeds=2)
-    for name in ("speaker probe", "speaker probe, frames"):
+    for name in ("speaker probe", "speaker probe (frames)"):
         assert found[name, 1, "clean"].value == 1.0
         assert found[name, 0, "clean"].value == pytest.approx(0.2, abs=0.1)
         assert found[name, 1, "noise"].value == pytest.approx(0.2, abs=0.1)
@@ -144,7 +144,7 @@ def test_scale_names_and_order_do_not_matter() -> None:
         corpus, splits={"test": [replace(u, speaker=f"x{u.speaker}") for u in reversed(corpus.splits["test"])]}
     )
     others = scores_of(Speaker(), renamed, one_layer({"test": scaled}))
-    for key in (("speaker probe", 0, "clean"), ("speaker probe, frames", 0, "clean")):
+    for key in (("speaker probe", 0, "clean"), ("speaker probe (frames)", 0, "clean")):
         assert 0.2 < scores[key].value < 1.0
         assert others[key].value == pytest.approx(scores[key].value, abs=0.01)
 
@@ -152,7 +152,7 @@ def test_scale_names_and_order_do_not_matter() -> None:
 def test_seeds_are_other_halves_and_a_bootstrap_has_an_interval() -> None:
     corpus = made_corpus(10)
     store = one_layer({"test": frames_of(corpus, voice=0.5)})
-    first, again = (scores_of(Speaker(), corpus, store, seeds=3)["speaker probe, frames", 0, "clean"] for _ in "ab")
+    first, again = (scores_of(Speaker(), corpus, store, seeds=3)["speaker probe (frames)", 0, "clean"] for _ in "ab")
     values = [measure.value for measure in first.measures]
     assert values == [measure.value for measure in again.measures]
     assert len(set(values)) > 1
@@ -220,7 +220,7 @@ def test_two_utterances_of_a_speaker_are_enough_for_abx_and_words_are_not_needed
     wordless = made_corpus(words=False)
     assert Speaker().obstacle(wordless) is None
     names = {name for name, *_ in scores_of(Speaker(), wordless, one_layer({"test": frames_of(wordless, voice=1.0)}))}
-    assert names == {"speaker probe", "speaker probe, frames"}
+    assert names == {"speaker probe", "speaker probe (frames)"}
 
 
 def test_too_few_frames_are_refused() -> None:
@@ -245,7 +245,7 @@ def test_constant_frames_give_nothing_away() -> None:
     frames = {name: np.full((40, 10), 0.3) for name in corpus.speakers()}
     found = scores_of(Speaker(), corpus, one_layer({"test": frames}))
     assert found["speaker probe", 0, "clean"].value == pytest.approx(0.2)
-    assert found["speaker probe, frames", 0, "clean"].value == pytest.approx(0.2)
+    assert found["speaker probe (frames)", 0, "clean"].value == pytest.approx(0.2)
     assert found["speaker ABX", 0, "clean"].value == pytest.approx(0.5)
 
 

@@ -24,7 +24,7 @@ Compared = Literal["words", "phones", "none"]
 
 @dataclass(frozen=True)
 class Speaker:
-    """Measures what frames tell of the speaker: `speaker probe`, `speaker probe, frames` and `speaker ABX`.
+    """Measures what frames tell of the speaker: `speaker probe`, `speaker probe (frames)` and `speaker ABX`.
 
     The probes are linear classifiers of the speakers of `test`, trained on half of the utterances of each on clean
     audio; their figure is the share of right answers for the other half. The first is of the mean frames of utterances,
@@ -40,7 +40,7 @@ class Speaker:
 
     Example:
         >>> [score.measure.name for score in Speaker().scores(corpus, store)][:3]
-        ['speaker probe', 'speaker probe, frames', 'speaker ABX']
+        ['speaker probe', 'speaker probe (frames)', 'speaker ABX']
     """
 
     name: ClassVar[str] = "speaker"
@@ -104,7 +104,7 @@ class Speaker:
     def _probes(self, frames: FramesById, halves: Halves, seed: int) -> dict[str, SpeakerProbe]:
         probes = {"speaker probe": SpeakerProbe(frames, halves, rows=self.pooling)}
         if self.frames:
-            probes["speaker probe, frames"] = SpeakerProbe(
+            probes["speaker probe (frames)"] = SpeakerProbe(
                 frames, halves, rows="frames", most_frames=self.frames, seed=seed
             )
         return probes
