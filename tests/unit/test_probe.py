@@ -18,10 +18,10 @@ from oracles.edit_distance import edit_distance
 from ssft.components import construct
 from ssft.errors import DataError, RecipeError
 from ssft.evaluation.corpus import LabelledCorpus
+from ssft.evaluation.error_counts import count_errors
 from ssft.evaluation.items import Segment
 from ssft.evaluation.measure import Score
 from ssft.evaluation.probe import PhoneRecognition, SpeechRecognition
-from ssft.evaluation.probe.error_counts import count_errors
 from ssft.evaluation.probe.examples import Examples, frames_needed
 from ssft.evaluation.probe.model import LinearHead, ProbeModel, RecurrentHead
 from ssft.evaluation.probe.recognition import Heard, TrainedProbe, listen

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ssft.evaluation.error_counts import count_errors
 from ssft.evaluation.measure import Floats
-from ssft.evaluation.probe.error_counts import count_errors
 from ssft.evaluation.probe.recognition import Said
 
 

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from ssft.evaluation.error_counts import count_errors
 from ssft.evaluation.measure import Floats, Measure, ratio
-from ssft.evaluation.probe.error_counts import count_errors
 from ssft.evaluation.unit_quality.information import JointCounts, active_units, bitrate, speaker_information
 from ssft.evaluation.unit_quality.labels import NO_PHONE, FrameLabels
 
