@@ -146,12 +146,17 @@ def chosen_rate(work: Path, method: str) -> float:
 
 
 def merged(name: str, runs: Sequence[SystemScores]) -> SystemScores:
-    """Several runs of one method as one system, of which each run is a seed."""
+    """Several runs of one method as one system, of which each run is a seed.
+
+    Its probes were trained with seed 0, so of a single run's probes only that one counts: what one seed of a probe is
+    better than another is no difference between systems.
+    """
     first = runs[0]
-    scores = {
-        key: replace(score, measures=tuple(measure for run in runs for measure in run.scores[key].measures))
-        for key, score in first.scores.items()
-    }
+    scores = {}
+    for key, score in first.scores.items():
+        measures = [measure for run in runs for measure in run.scores[key].measures]
+        probed_often = len(runs) == 1 and score.task in ("pr", "asr")
+        scores[key] = replace(score, measures=tuple(measures[:1] if probed_often else measures))
     return SystemScores(name, first.facts, first.last_layer, scores, dict(first.unmeasured), dict(first.seconds))
 
 
