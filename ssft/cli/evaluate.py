@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -94,7 +92,7 @@ def run(options: argparse.Namespace) -> None:
         bootstrap=Bootstrap(replicates=options.replicates),
         facts={
             "subject": f"{options.task} of {', '.join(compared)}",
-            "command": shlex.join(("ssft", *sys.argv[1:])),
+            "command": options.command,
             "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "environment": environment(),
             "tasks": {task.name: describe(task, named=False) for task in tasks},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -38,6 +39,7 @@ _SETTINGS = "Settings are given as --train.steps 50 or --train.steps=50."
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code, 0 only when the job was done."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    command = shlex.join(("ssft", *arguments))
     parser = argparse.ArgumentParser(
         prog="ssft",
         usage="ssft VERB ...",
@@ -68,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     options.overrides = settings
+    options.command = command
     # As under `python script.py`: a recipe may name a class in a module beside it.
     if "" not in sys.path:
         sys.path.append("")

@@ -78,7 +78,7 @@ def test_a_suite_measures_everything_in_every_condition_with_intervals(suite) ->
 
 
 def test_results_say_how_they_were_made(suite, place: Path) -> None:
-    assert suite["command"].startswith("ssft ")
+    assert suite["command"].startswith("ssft evaluate suite tiny --against random:tiny --data ")
     assert suite["environment"]["packages"]["torch"]
     assert suite["tasks"]["units"]["clusters"] == 10
     assert suite["corpus"]["fingerprint"]
