@@ -113,13 +113,10 @@ def measure(encoder: PretrainedEncoder, corpus: Corpus) -> tuple[Scores, Scores]
 
 def markdown_table(scores: dict[str, Scores]) -> str:
     """Return scores as an aligned Markdown table, one column per system."""
-    lines = [["", *scores], *([label, *(f"{own[key]:.2f}" for own in scores.values())] for key, label in ROWS.items())]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    rows = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
-    ]
-    rows.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(rows)
+    from ssft.evaluation.page import table
+
+    rows = [[label, *(f"{own[key]:.2f}" for own in scores.values())] for key, label in ROWS.items()]
+    return table(["", *scores], rows)
 
 
 def verdict(scores: dict[str, Scores]) -> str:

@@ -92,14 +92,23 @@ def read_segments(path: Path, label: str) -> list[Segment]:
     """
     segments = []
     for number, (utterance, start, end, name) in enumerate(read_table(path, ("path", "start_s", "end_s", label)), 2):
-        try:
-            segment = Segment(utterance, float(start), float(end), name)
-        except ValueError:
-            raise DataError(f"{path}, line {number}: {start!r} or {end!r} is not a time in seconds.") from None
+        segment = Segment(utterance, *times(start, end, where=f"{path}, line {number}"), name)
         if not 0 <= segment.start < segment.end < math.inf:
             raise DataError(f"{path}, line {number}: a segment from {start} to {end} s.")
         segments.append(segment)
     return segments
+
+
+def times(start: str, end: str, *, where: str) -> tuple[float, float]:
+    """Read two times in seconds.
+
+    Raises:
+        DataError: one of them is none; with where.
+    """
+    try:
+        return float(start), float(end)
+    except ValueError:
+        raise DataError(f"{where}: {start!r} or {end!r} is not a time in seconds.") from None
 
 
 def word_items(words: Iterable[Segment], speakers: Mapping[str, str], *, min_seconds: float = 0.2) -> Items:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ def to_markdown(results: Record) -> str:
     """
     page = _Page(results)
     parts = [f"# Evaluation on {results['corpus']['name']}"]
-    parts += [f"{verdict(results, name)}" for name in page.others]
+    parts += map(page.verdict, page.others)
     parts += [*page.last_layer(), *page.every_layer(), *page.conditions(), *_basis(results)]
     return "\n\n".join(parts) + "\n"
 
@@ -30,25 +31,12 @@ def to_markdown(results: Record) -> str:
 def summary(results: Record) -> str:
     """Return the verdicts and what they stand on, for a terminal."""
     page = _Page(results)
-    return "\n\n".join([*(verdict(results, name) for name in page.others), page.table_of_last_layer()])
+    return "\n\n".join([*map(page.verdict, page.others), page.table_of_last_layer()])
 
 
 def verdict(results: Record, system: str) -> str:
     """Say in a sentence what was shown of a system against the base, on clean audio; it may be nothing."""
-    page = _Page(results)
-    rows = [page.difference(line, system) for line in page.lines]
-    judged = [row for row in rows if row and row["low"] is not None and row["verdict"] != "changed"]
-    kinds = {kind: [row["measure"] for row in judged if row["verdict"] == kind] for kind in MARKS}
-    base = results["base"]
-    if not judged:
-        return f"**Nothing can be said** of {system} against {base}: no measure has an interval."
-    if not any(kinds.values()):
-        return f"**No difference shown**: none of {len(judged)} measures sets {system} apart from {base}."
-    word = "Mixed" if all(kinds.values()) else "Better" if kinds["better"] else "Worse"
-    said = [f"{kind} than {base} in {', '.join(names)}" for kind, names in kinds.items() if names]
-    rest = len(judged) - sum(map(len, kinds.values()))
-    tail = f"; no difference shown in {rest} of {len(judged)} measures" if rest else ""
-    return f"**{word}**: {system} is {' and '.join(said)}{tail}."
+    return _Page(results).verdict(system)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -77,8 +65,7 @@ class _Page:
         self.results = results
         self.base = results["base"] if results["base"] in results["systems"] else None
         self.others = [name for name in results["systems"] if name != self.base] if self.base else []
-        self.systems = [name for name in (self.base, *results["systems"]) if name]
-        self.systems = list(dict.fromkeys(self.systems))
+        self.systems = list(dict.fromkeys(name for name in (self.base, *results["systems"]) if name))
         self.scores = {(*_about(row), row["system"], row["layer"]): row for row in results["scores"]}
         self.differences = {
             (*_about(row), row["system"], row["layer"]): row
@@ -99,6 +86,21 @@ class _Page:
 
     def difference(self, line: _Line, system: str, condition: str = CLEAN) -> Record | None:
         return self.differences.get(self._key(line, system, condition))
+
+    def verdict(self, system: str) -> str:
+        """Say what was shown of a system against the base, on clean audio."""
+        rows = [self.difference(line, system) for line in self.lines]
+        judged = [row for row in rows if row and row["low"] is not None and row["verdict"] != "changed"]
+        kinds = {kind: [row["measure"] for row in judged if row["verdict"] == kind] for kind in MARKS}
+        if not judged:
+            return f"**Nothing can be said** of {system} against {self.base}: no measure has an interval."
+        if not any(kinds.values()):
+            return f"**No difference shown**: none of {len(judged)} measures sets {system} apart from {self.base}."
+        word = "Mixed" if all(kinds.values()) else "Better" if kinds["better"] else "Worse"
+        said = [f"{kind} than {self.base} in {', '.join(names)}" for kind, names in kinds.items() if names]
+        rest = len(judged) - sum(map(len, kinds.values()))
+        tail = f"; no difference shown in {rest} of {len(judged)} measures" if rest else ""
+        return f"**{word}**: {system} is {' and '.join(said)}{tail}."
 
     def table_of_last_layer(self) -> str:
         """A line for each measure; systems as columns, with the differences from the base."""
@@ -133,17 +135,19 @@ class _Page:
     def every_layer(self) -> list[str]:
         """A row for each layer. One system: a table for each task; several: one for each measure. The best in bold."""
         rows = [row for row in self.results["scores"] if row["layer"] is not None and row["condition"] == CLEAN]
+        cells = {(row["task"], row["measure"], row["system"], row["layer"]): row for row in rows}
+        layers = sorted({row["layer"] for row in rows})
+        measured = Counter(key[:3] for key in cells)
         columns = [
             (task, measure, name)
-            for task, measure in dict.fromkeys((row["task"], row["measure"]) for row in rows)
+            for task, measure in dict.fromkeys(key[:2] for key in cells)
             for name in self.systems
-            if sum((row["task"], row["measure"], row["system"]) == (task, measure, name) for row in rows) > 1
+            if measured[task, measure, name] > 1
         ]
+        several = len(self.systems) > 1
         parts = ["## Every layer, clean"] if columns else []
-        for _, together in groupby(columns, key=lambda column: column[: 1 if len(self.systems) == 1 else 2]):
+        for _, together in groupby(columns, key=lambda column: column[: 2 if several else 1]):
             own = list(together)
-            cells = {(row["task"], row["measure"], row["system"], row["layer"]): row for row in rows}
-            layers = sorted({row["layer"] for row in rows})
             best = [_best([cells[key] for layer in layers if (key := (*column, layer)) in cells]) for column in own]
             lines = []
             for layer in layers:
@@ -157,7 +161,6 @@ class _Page:
             labels = [
                 _label(next(cells[key] for layer in layers if (key := (*column, layer)) in cells)) for column in own
             ]
-            several = len(self.systems) > 1
             parts += [f"### {labels[0] if several else own[0][0]}"]
             parts += [table(["layer", *([name for *_, name in own] if several else labels)], lines)]
         return parts

@@ -134,9 +134,14 @@ def describe_folder(folder: Path, *, audio: str | None = None) -> Description:
     audio = audio or (_MANIFEST if (folder / _MANIFEST).is_file() else ".")
     name = _corpus_of(folder / audio) or folder.resolve().name
     settings: dict[str, Any] = {"name": name, "audio": audio}
-    settings |= {kind: table for kind, table in TABLES.items() if (folder / table).is_file()}
+    settings |= tables_in(folder)
     shipped = shipped_descriptions()
     return _described(settings | (_settings(shipped[name]) if name in shipped else {}), where=str(folder))
+
+
+def tables_in(folder: Path) -> dict[str, str]:
+    """Return the tables of labels that lie in a folder under their usual names, by kind."""
+    return {kind: table for kind, table in TABLES.items() if (folder / table).is_file()}
 
 
 def shipped_descriptions() -> dict[str, Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ssft.errors import DataError
 from ssft.evaluation.corpora.names import Names
 from ssft.evaluation.corpora.segments import problem_of
-from ssft.evaluation.items import UNKNOWN_SPEAKERS, Item
+from ssft.evaluation.items import UNKNOWN_SPEAKERS, Item, times
 
 _BEGIN = ["file", "onset", "offset"]
 _SPEAKER = ("speaker", "talker")
@@ -50,10 +50,7 @@ def read_item_file(path: Path, names: Names, seconds: Mapping[str, float], skipp
     ids = names.match((row[0] for _, row in rows), source=path)
     items, left_out = [], f"items of {path.name}"
     for number, (name, onset, offset, label, *context, speaker) in rows:
-        try:
-            start, end = float(onset), float(offset)
-        except ValueError:
-            raise DataError(f"{path}, line {number}: {onset!r} or {offset!r} is not a time in seconds.") from None
+        start, end = times(onset, offset, where=f"{path}, line {number}")
         if name not in ids:
             skipped[f"{left_out} in utterances that are not there"] += 1
         elif speaker in UNKNOWN_SPEAKERS:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssft.errors import DataError
-from ssft.evaluation.corpora.description import TABLES, Description
+from ssft.evaluation.corpora.description import Description, tables_in
 from ssft.evaluation.corpus import DEV, TEST, TRAIN
 
 PARTS = {TRAIN: "train-clean-100", DEV: "dev-clean", TEST: "test-clean"}
@@ -43,12 +43,12 @@ def describe_librispeech(root: Path, splits: Mapping[str, Any]) -> Description:
                 f"{root} has no part '{part}' for {name}; it has {', '.join(there)}. Unpack it there, or say which "
                 f"parts to use, as splits={{'test': '{there[0]}'}}."
             )
-    phones, words = ((TABLES[kind] if (root / TABLES[kind]).is_file() else None) for kind in ("phones", "words"))
+    tables = tables_in(root)
     return Description(
         name=_NAME,
         splits={name: {"audio": part} if isinstance(part, str) else part for name, part in chosen.items()},
-        phones=phones,
-        words=words,
+        phones=tables.get("phones"),
+        words=tables.get("words"),
         lexicon=_LEXICON if (root / _LEXICON).is_file() else None,
         notes=(_NOTE,),
     )

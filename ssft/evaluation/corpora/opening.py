@@ -10,7 +10,14 @@ from typing import Any
 
 from ssft.data import Data
 from ssft.errors import DataError
-from ssft.evaluation.corpora.description import TABLES, WHOLE, Description, describe_folder, read_description
+from ssft.evaluation.corpora.description import (
+    TABLES,
+    WHOLE,
+    Description,
+    describe_folder,
+    read_description,
+    tables_in,
+)
 from ssft.evaluation.corpora.item_files import read_item_file
 from ssft.evaluation.corpora.librispeech import describe_librispeech, librispeech_root
 from ssft.evaluation.corpora.names import Names
@@ -84,7 +91,7 @@ def _described(path: Path, splits: Mapping[str, Any]) -> tuple[Description, Path
 
 
 def _tables_in(folder: Path) -> dict[str, str | None]:
-    tables = {kind: str(folder / TABLES[kind]) for kind in _ALIGNED if (folder / TABLES[kind]).is_file()}
+    tables = {kind: str(folder / table) for kind, table in tables_in(folder).items() if kind in _ALIGNED}
     if not tables and not folder.is_dir():
         raise DataError(f"{folder} is no folder. Alignments are a folder of TextGrids, or of {TABLES['phones']}.")
     return {kind: tables.get(kind) if tables else str(folder) for kind in _ALIGNED}

@@ -6,10 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from ssft.errors import DataError
 from ssft.evaluation.corpora.names import Names
 from ssft.evaluation.corpora.tables import label_column
-from ssft.evaluation.items import PAUSES, Segment, read_table
+from ssft.evaluation.items import PAUSES, Segment, read_table, times
 
 OVERHANG_SECONDS = 0.04
 """Times are rounded, and audio is cut: a label may end so much later than its recording. It is two frames."""
@@ -36,10 +35,7 @@ def read_segments(path: Path, column: str | None, kind: str, names: Names, skipp
         if name not in ids:
             skipped[f"{kind} of utterances that are not there"] += 1
             continue
-        try:
-            yield Segment(ids[name], float(start), float(end), label.strip())
-        except ValueError:
-            raise DataError(f"{path}, line {number}: {start!r} or {end!r} is not a time in seconds.") from None
+        yield Segment(ids[name], *times(start, end, where=f"{path}, line {number}"), label.strip())
 
 
 def in_order(

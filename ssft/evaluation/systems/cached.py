@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,12 @@ class CachedFrames:
 
     def describe(self) -> dict[str, Any]:
         """Return where the frames come from: the model, the hash of its weights, and settings."""
-        return {**self._clean.identity(), **self._clean.settings()}
+        return {**self._identity, **self._clean.settings()}
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        """Hashing all weights takes a while, and every split and condition needs the hash."""
+        return self._clean.identity()
 
     def _made(self, split: str, condition: str) -> Path:
         """The folder of a split in a condition, complete."""
@@ -147,7 +153,7 @@ class CachedFrames:
         utterances = sorted(self.corpus.splits[split], key=lambda utterance: utterance.id)
         stamps = {path: stamp_of(path) for path in {utterance.path for utterance in utterances}}
         audio = [(utterance.id, stamps[utterance.path]) for utterance in utterances]
-        weights = str(source.identity()["weights"])
+        weights = str(self._identity["weights"])
         facts = [weights, source.settings(), done, fingerprint(utterances), audio]
         key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
         words = re.sub(r"[^\w.]+", "-", f"{split}-{condition}")[:60]
