@@ -36,9 +36,9 @@ ALLOWED: dict[str, set[str]] = {
     "recipe_files": {"errors", "components"},
     **{part: BASE | {"components"} for part in PARTS},  # siblings never import each other
     "features": {"errors", "files", "types", "data", "encoders"},
-    "report": BASE | {"components", "augment", "data"},
+    "report": BASE | {"components", "features", "data", "encoders", "augment", "units", "evaluation", "analysis"},
     "evaluation": BASE | {"components", "features", "data", "encoders", "augment", "units"},
-    "analysis": BASE | {"features"},
+    "analysis": BASE | {"components", "features", "data", "encoders", "augment", "units", "evaluation"},
     "units": BASE | {"features", "data", "encoders"},
     "engine": BELOW_ENGINE,
     "views": BELOW_ENGINE,
