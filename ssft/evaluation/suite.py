@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from ssft.errors import DataError
 from ssft.evaluation.corpus import LabelledCorpus
 from ssft.evaluation.frames import CLEAN, FrameStore
+from ssft.evaluation.lanes import encode, measure
 from ssft.evaluation.measure import Score
 from ssft.evaluation.task import Task
 
@@ -75,6 +75,7 @@ def evaluate(
         >>> [system] = evaluate(corpus, [store], [Abx()])
         >>> system.scores["abx", "word ABX across", 6, "clean"].value
     """
+    names = [task.name for task in tasks]
     obstacles = {task.name: reason for task in tasks if (reason := task.obstacle(corpus))}
     if len(obstacles) == len(tasks):
         raise DataError(
@@ -84,20 +85,24 @@ def evaluate(
     for store in systems:
         own = SystemScores(store.name, store.describe(), max(store.layers), unmeasured=dict(obstacles))
         found.append(own)
-        for task in tasks:
-            if task.name in obstacles or (task.needs_training and store.name in untrained_only):
-                continue
-            began = time.monotonic()
-            try:
-                scores = {score.key: score for score in task.scores(corpus, store, seeds=seeds)}
-            except DataError as error:
-                if len(tasks) == 1:
-                    raise
-                own.unmeasured[task.name] = str(error)
-                continue
-            own.scores |= scores
-            own.seconds[task.name] = round(time.monotonic() - began, 1)
+
+        def note(task: Task, scores: Sequence[Score], seconds: float, own: SystemScores = own) -> None:
+            own.scores |= {score.key: score for score in scores}
+            own.seconds[task.name] = round(seconds, 1)
             after_each(found, task.name)
+
+        chosen = [
+            task
+            for task in tasks
+            if task.name not in obstacles and not (task.needs_training and store.name in untrained_only)
+        ]
+        if {task.needs_training for task in chosen} == {True, False}:
+            encode(corpus, store)
+        for task, why in measure(corpus, store, chosen, seeds=seeds, note=note).items():
+            if len(tasks) == 1:
+                raise why
+            own.unmeasured[task] = str(why)
+        own.scores = dict(sorted(own.scores.items(), key=lambda item: names.index(item[0][0])))
     return found
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 from frame_stores import GivenFrames
 
 from ssft.errors import DataError, RecipeError
@@ -117,7 +120,68 @@ def test_one_task_that_fails_costs_only_its_own_scores_and_says_why() -> None:
         after_each=lambda systems, task: told.append(f"{systems[-1].name} {task}"),
     )
     assert found[1].unmeasured == {"loudness": "quiet is too quiet."}
-    assert told == ["base loudness", "base trained", "quiet trained"]
+    assert sorted(told) == ["base loudness", "base trained", "quiet trained"]
+    assert [key[0] for key in found[0].scores] == ["loudness"] * 3 + ["trained"]
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Waits(Loudness):
+    """Is done when the other lane is half through."""
+
+    others: threading.Event = field(default_factory=threading.Event)
+
+    def scores(self, corpus: LabelledCorpus, store: FrameStore, *, seeds: int = 1) -> Iterator[Score]:
+        if not self.others.wait(timeout=20):
+            raise RuntimeError("the other lane did not begin")
+        assert torch.get_num_threads() == 1
+        yield from super().scores(corpus, store, seeds=seeds)
+
+
+@dataclass(frozen=True)
+class Signals(Trained):
+    others: threading.Event = field(default_factory=threading.Event)
+    error: BaseException | None = None
+
+    def scores(self, corpus: LabelledCorpus, store: FrameStore, *, seeds: int = 1) -> Iterator[Score]:
+        self.others.set()
+        if self.error:
+            raise self.error
+        yield from super().scores(corpus, store, seeds=seeds)
+
+
+def test_what_is_trained_and_what_is_not_are_measured_at_the_same_time(two_threads: None) -> None:
+    begun = threading.Event()
+    [side_by_side] = evaluate(CORPUS, [store("base", gain=0)], [Waits(others=begun), Signals(others=begun)])
+    [in_turn] = evaluate(CORPUS, [store("base", gain=0)], [Loudness(), Trained()])
+    assert {key: score.value for key, score in side_by_side.scores.items()} == {
+        key: score.value for key, score in in_turn.scores.items()
+    }
+    assert torch.get_num_threads() == 2
+
+
+def test_an_interrupt_stops_both_lanes(two_threads: None) -> None:
+    begun, given = threading.Event(), []
+
+    class Endless(Waits):
+        def scores(self, corpus: LabelledCorpus, store: FrameStore, *, seeds: int = 1) -> Iterator[Score]:
+            [score] = Trained().scores(corpus, store)
+            while len(given) < 10_000:
+                given.append(score)
+                time.sleep(0.001)
+                yield score
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(CORPUS, [store("base", gain=0)], [Endless(), Signals(others=begun, error=KeyboardInterrupt())])
+    assert len(given) < 10_000
+    assert torch.get_num_threads() == 2
 
 
 def test_a_single_task_that_fails_or_cannot_be_measured_is_an_error() -> None:

@@ -45,6 +45,7 @@ class SpeakerProbe:
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
+        from threadpoolctl import threadpool_limits
 
         self.halves = halves
         self.rows = rows
@@ -55,7 +56,9 @@ class SpeakerProbe:
                 found[name] = own[derive_rng(seed, "speaker probe frames", name).permutation(len(own))[:most]]
         speakers = [halves.speakers[name] for name, own in found.items() for _ in own]
         self.classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, tol=1e-3))
-        self.classifier.fit(np.concatenate(list(found.values())), speakers)
+        # On matrices of this size several threads of BLAS mostly wait for each other: ten times the processor time.
+        with threadpool_limits(limits=1):
+            self.classifier.fit(np.concatenate(list(found.values())), speakers)
 
     def accuracy(self, frames: FramesById, *, name: str, left_out: Mapping[str, int] | None = None) -> Measure:
         """Return the share of right answers for the utterances to test on.
