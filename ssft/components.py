@@ -73,6 +73,25 @@ def build(table: Table, spec: Any, *, where: str, nested: Table = MappingProxyTy
     return construct(cls, settings, where=where, name=spec["name"])
 
 
+def as_call(description: Any) -> str:
+    """Return a component's description as people read it, without what is None.
+
+    Example:
+        >>> as_call({"name": "speed_perturb", "factors": [0.9, 1.1]})
+        'speed_perturb(factors=[0.9, 1.1])'
+    """
+    if isinstance(description, Mapping):
+        arguments = (
+            f"{key}={as_call(value)}" for key, value in description.items() if key != "name" and value is not None
+        )
+        if "name" not in description:
+            return f"{{{', '.join(arguments)}}}"
+        return f"{description['name']}({', '.join(arguments)})"
+    if isinstance(description, list):
+        return f"[{', '.join(map(as_call, description))}]"
+    return str(description)
+
+
 def construct(cls: Callable[..., T], settings: Mapping[str, Any], *, where: str, name: str = "") -> T:
     """Call `cls(**settings)` after checking every name and converting every value to its annotated type.
 

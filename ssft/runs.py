@@ -221,7 +221,7 @@ def _trainer(recipe: Recipe, folder: Path) -> CorrespondenceTrainer:
 def trainer_of(recipe: Recipe, corpus: Corpus, *, rejects: Sequence[Reject] = ()) -> CorrespondenceTrainer:
     """Return what trains a recipe on a corpus, of which `rejects` could not be used."""
     training, held_out = corpus, None
-    if count := _held_out_count(recipe, corpus):
+    if count := held_out_count(recipe, corpus):
         training, others = corpus.held_out(count)
         held_out = PairDataset(
             others,
@@ -247,8 +247,12 @@ def trainer_of(recipe: Recipe, corpus: Corpus, *, rejects: Sequence[Reject] = ()
     )
 
 
-def _held_out_count(recipe: Recipe, corpus: Corpus) -> int:
-    """How many utterances are kept from training."""
+def held_out_count(recipe: Recipe, corpus: Corpus) -> int:
+    """Return how many utterances of a corpus a run keeps from training.
+
+    Raises:
+        RecipeError: more than half of them.
+    """
     total, count = len(corpus.utterances), recipe.data.held_out
     if count is None:
         count = min(_MOST_HELD_OUT, max(_FEWEST_HELD_OUT, total // 20)) if recipe.train.select == "label_free" else 0

@@ -84,6 +84,27 @@ def print_json(options: argparse.Namespace, **facts: Any) -> None:
         print(json.dumps(facts))
 
 
+class ActionParser(argparse.ArgumentParser):
+    """Names the nearest option of an action of a verb, where the verb's own parser knows none."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        options, strays = super().parse_known_args(args, namespace)
+        if strays:
+            refuse(self, strays)
+        return options, strays
+
+
+def above_0(text: str) -> float:
+    """Read a number above 0, such as of hours."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
+    return found
+
+
 def number(text: str) -> int:
     """Read a whole number of 0 or more."""
     return _at_least(0, text)

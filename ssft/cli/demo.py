@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +73,7 @@ def run(options: argparse.Namespace) -> None:
     (options.out / "results.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(f"run folder:      {options.out}\nresults:         {options.out / 'results.json'}")
     finish(adapted)
+    print(f"a page about it: ssft report {shlex.quote(str(options.out))}")
     print(f"{result.hours * 60:.0f} minutes of audio heard, {seconds['in all']:.0f} s in all")
     if options.json:
         print(json.dumps(record))

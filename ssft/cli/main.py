@@ -11,7 +11,23 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssft import __version__
-from ssft.cli import check, demo, doctor, evaluate, export, features, listen, plan, recipes, resume, train, units
+from ssft.cli import (
+    analyze,
+    check,
+    compare,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    features,
+    listen,
+    plan,
+    recipes,
+    report,
+    resume,
+    train,
+    units,
+)
 from ssft.cli.arguments import refuse, split_settings
 from ssft.errors import SsftError, closest
 
@@ -30,6 +46,9 @@ VERBS = {
     "units": units,
     "features": features,
     "evaluate": evaluate,
+    "analyze": analyze,
+    "compare": compare,
+    "report": report,
     "doctor": doctor,
 }
 TAKE_SETTINGS = ("check", "evaluate", "listen", "plan", "resume", "train")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssft.cli.arguments import add_data, device, load_corpus, number, positive, print_json, refuse, tell
+from ssft.cli.arguments import ActionParser, above_0, add_data, device, load_corpus, number, positive, print_json, tell
 from ssft.errors import DataError, EncoderError, SsftError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "ssft units fit|encode ..."
     actions = parser.add_subparsers(
-        dest="action", metavar="ACTION", title="actions", required=True, parser_class=_ActionParser, prog="ssft units"
+        dest="action", metavar="ACTION", title="actions", required=True, parser_class=ActionParser, prog="ssft units"
     )
     about = "find units in the frames of an encoder, by k-means"
     fit = actions.add_parser("fit", help=about, description=f"{about.capitalize()}.", allow_abbrev=False)
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="subtract each utterance's mean frame, and with it some of the voice",
     )
     fit.add_argument(
-        "--max-hours", type=_hours, default=10.0, metavar="H", help="of more audio, draw H hours (default: 10)"
+        "--max-hours", type=above_0, default=10.0, metavar="H", help="of more audio, draw H hours (default: 10)"
     )
     fit.add_argument("--seed", type=number, default=0, metavar="S", help="of the drawing and of k-means (default: 0)")
     _add_output(fit, "units.safetensors")
@@ -148,16 +148,6 @@ def encode(options: argparse.Namespace) -> None:
     print_json(options, targets=str(options.out), **facts, rejected=len(corpus.rejects), source=source)
 
 
-class _ActionParser(argparse.ArgumentParser):
-    """Names the nearest option of the action, where the verb's own parser knows none."""
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        options, strays = super().parse_known_args(args, namespace)
-        if strays:
-            refuse(self, strays)
-        return options, strays
-
-
 def _add_output(parser: argparse.ArgumentParser, example: str) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=f"what to write, e.g. {example}")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -209,13 +199,3 @@ def _data_arguments(options: argparse.Namespace, *, training: bool = False) -> l
     given = [root, options.data]
     given += [split, options.split] if options.split else []
     return given + (outside if options.allow_outside else [])
-
-
-def _hours(text: str) -> float:
-    try:
-        hours = float(text)
-    except ValueError:
-        hours = 0.0
-    if not 0 < hours < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of hours above 0")
-    return hours

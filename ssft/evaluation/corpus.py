@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ssft.data.corpus import fingerprint
 from ssft.errors import DataError, RecipeError
@@ -69,6 +70,20 @@ class LabelledCorpus:
         return f"{self.name}: {'; '.join(parts)}" + (
             f"; {left_out:,} labels or recordings left out" if left_out else ""
         )
+
+    def describe(self) -> dict[str, Any]:
+        """Return plain values for results: which audio it is, how much, and what must be said of it."""
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "splits": {
+                name: {"utterances": len(own), "hours": round(sum(u.seconds for u in own) / 3600, 3)}
+                for name, own in self.splits.items()
+            },
+            "speakers": len(set(self.speakers().values())),
+            "notes": list(self.notes),
+            "skipped": dict(self.skipped),
+        }
 
     def speakers(self, split: str = TEST) -> dict[str, str]:
         """Speakers of a split by utterance id; utterances of unknown speakers are not in it."""

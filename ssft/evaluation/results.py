@@ -43,17 +43,7 @@ def results(
     return {
         "version": VERSION,
         **(facts or {}),
-        "corpus": {
-            "name": corpus.name,
-            "fingerprint": corpus.fingerprint,
-            "splits": {
-                name: {"utterances": len(own), "hours": round(sum(u.seconds for u in own) / 3600, 3)}
-                for name, own in corpus.splits.items()
-            },
-            "speakers": len(set(corpus.speakers().values())),
-            "notes": list(corpus.notes),
-            "skipped": dict(corpus.skipped),
-        },
+        "corpus": corpus.describe(),
         "bootstrap": {"replicates": bootstrap.replicates, "level": bootstrap.level, "seed": bootstrap.seed},
         "base": base,
         "systems": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ssft.components import as_call
 from ssft.encoders import PretrainedEncoder
 from ssft.encoders.top import final_module_name
 
@@ -108,16 +109,16 @@ def model_card(
         revision=f" at revision `{base['revision']}`" if base["revision"] else "",
         version=provenance["ssft"],
         layers=", ".join(map(str, layers)),
-        by=f" by `{_phrase(adapter)}`" if adapter else "",
+        by=f" by `{as_call(adapter)}`" if adapter else "",
         num_layers=encoder.num_layers,
         norm_note=norm_note,
         padding_note=padding_note,
         trained=provenance["trained_parameters"],
         total=sum(parameter.numel() for parameter in encoder.parameters()),
         aim=", so that an utterance and an augmented version of it are encoded alike" * augmented,
-        loss=_phrase(settings["loss"]),
-        augmentation=_phrase(settings["views"]["augmented"]) if augmented else "none",
-        reference=_phrase(settings["views"]["reference"]),
+        loss=as_call(settings["loss"]),
+        augmentation=as_call(settings["views"]["augmented"]) if augmented else "none",
+        reference=as_call(settings["views"]["reference"]),
         utterances=provenance["data"]["utterances"],
         data_hours=provenance["data"]["hours"],
         heard_hours=provenance["heard_hours"],
@@ -126,15 +127,3 @@ def model_card(
         results=f"\n## Measured\n\n{results}\n" if results else "",
         recipe=recipe,
     )
-
-
-def _phrase(description: Any) -> str:
-    """A component's description as a call: `speed_perturb(factors=[0.9, 1.1])`."""
-    if isinstance(description, dict):
-        arguments = (f"{key}={_phrase(value)}" for key, value in description.items() if key != "name")
-        if "name" not in description:
-            return f"{{{', '.join(arguments)}}}"
-        return f"{description['name']}({', '.join(arguments)})"
-    if isinstance(description, list):
-        return f"[{', '.join(map(_phrase, description))}]"
-    return str(description)

@@ -21,13 +21,13 @@ def effective_rank(frames: Tensor) -> float:
     return float(effective_count(spectrum(frames.detach().double()).sqrt()))
 
 
-def effective_count(sizes: Tensor) -> Tensor:
+def effective_count(sizes: Tensor, *, epsilon: float = EPSILON) -> Tensor:
     """Return how many of the sizes [K], none negative, share the total: exp(entropy), from 1 (one has all) to K.
 
-    `p_i = s_i / (sum(s) + 1e-7)`, and the count is `exp(-sum(p_i * log(p_i + 1e-7)))`.
+    `p_i = s_i / (sum(s) + epsilon)`, and the count is `exp(-sum(p_i * log(p_i + epsilon)))`.
     """
-    shares = sizes / (sizes.sum() + EPSILON)
-    return torch.exp(-torch.sum(shares * torch.log(shares + EPSILON)))
+    shares = sizes / (sizes.sum() + epsilon)
+    return torch.exp(-torch.sum(shares * torch.log(shares + epsilon)))
 
 
 def spectrum(frames: Tensor) -> Tensor:

@@ -93,10 +93,7 @@ def _write_pair(folder: Path, number: int, heard: HeardPair) -> dict[str, Any]:
     files |= {"picture": f"{number:02}.png", "record": f"{number:02}.json"}
     for side, wave in waves.items():
         soundfile.write(folder / files[side], wave * heard.scale, SAMPLE_RATE, subtype="PCM_16")
-    title = [" · ".join(heard.words("augmented")) or "augmented: the same as the original"]
-    if heard.words("original"):
-        title.append("original: " + " · ".join(heard.words("original")))
-    (folder / files["picture"]).write_bytes(picture(waves, heard.pitch, title=title))
+    (folder / files["picture"]).write_bytes(picture(waves, heard.pitch, title=heard.titles))
     record = {"number": number, **heard.record(), "files": files}
     (folder / files["record"]).write_text(_json(record), encoding="utf-8")
     return record

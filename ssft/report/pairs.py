@@ -49,6 +49,14 @@ class HeardPair:
         unknown = [f"{self.silent[side]}, which does not say what it drew"] if side in self.silent else []
         return [*(step.words for step in self.steps.get(side, ())), *unknown]
 
+    @property
+    def titles(self) -> list[str]:
+        """What is written above its picture: what was done to each of the two."""
+        lines = [" · ".join(self.words("augmented")) or "augmented: the same as the original"]
+        if self.words("original"):
+            lines.append("original: " + " · ".join(self.words("original")))
+        return lines
+
     def record(self) -> dict[str, Any]:
         """The pair as plain values, fit for JSON."""
         sides = {side: measured(self.wave(side), self.pitch[side]) for side in SIDES}

@@ -209,7 +209,7 @@ def test_the_units_of_a_spin_run(call: Call, place: Path) -> None:
             2,
             "'0' is not a whole number of 1 or more",
         ),
-        ("FIT --data recordings --max-hours 0 --out q", 2, "'0' is not a number of hours above 0"),
+        ("FIT --data recordings --max-hours 0 --out q", 2, "'0' is not a number above 0"),
         ("FIT --data recordings --out q.npz", 1, "q.npz: a quantizer is kept in a .safetensors file"),
         ("FIT --data nowhere --out q.safetensors", 1, "nowhere does not exist. Pass a folder of audio"),
         ("FIT --data recordings --out recordings/00.wav", 1, "a quantizer is kept in a .safetensors file"),

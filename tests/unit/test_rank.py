@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssft.analysis.rank import GramAccumulator, effective_rank
-from ssft.errors import DataError
+from ssft.analysis.rank import GramAccumulator, effective_rank, measure_ranks, saturation
+from ssft.errors import DataError, RecipeError
 
 
 def by_svd(frames: np.ndarray, center: bool = False) -> float:
@@ -89,3 +89,70 @@ def test_takes_tensors_parts_and_few_frames():
 def test_refuses(parts, message):
     with pytest.raises(DataError, match=message):
         effective_rank(parts)
+
+
+def utterances(count: int = 40, dim: int = 12, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    mixing = rng.standard_normal((dim, dim)) + 0.3
+    return {
+        f"u{number:03}": (rng.standard_normal((rng.integers(1, 60), dim)) @ mixing).astype(np.float32)
+        for number in range(count)
+    }
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("chunk", [1, 50, 10**6])
+def test_ranks_of_a_layer_are_those_of_an_svd_of_all_its_frames(monkeypatch, center, chunk):
+    monkeypatch.setattr("ssft.analysis.rank._CHUNK", chunk)
+    frames = utterances()
+    ranks = measure_ranks(frames, center=center)
+    wide = {name: own.astype(np.float64) for name, own in frames.items()}
+    every = np.concatenate(list(wide.values()))
+    assert ranks.global_rank == pytest.approx(by_svd(every, center), rel=1e-8)
+    assert ranks.rankme == pytest.approx(ranks.global_rank, rel=1e-8)  # there are fewer than 25,600
+    assert ranks.rankme_t == pytest.approx(by_svd(np.stack([own.sum(0) for own in wide.values()]), center), rel=1e-8)
+    assert ranks.rankme_mean == pytest.approx(
+        by_svd(np.stack([own.mean(0) for own in wide.values()]), center), rel=1e-8
+    )
+    within = sum(float(own.var(0).sum()) * len(own) for own in wide.values())
+    assert ranks.variance_between_utterances == pytest.approx(1 - within / (every.var(0).sum() * len(every)), rel=1e-6)
+    assert (ranks.dimensions, ranks.frames, ranks.utterances) == (12, len(every), 40)
+
+
+def test_rankme_is_of_a_sample_that_the_seed_decides():
+    frames = utterances()
+    few = [measure_ranks(frames, rankme_frames=40, seed=seed).rankme for seed in (0, 0, 1)]
+    assert few[0] == few[1] != few[2]
+    assert few[0] < measure_ranks(frames).rankme
+
+
+def test_epsilon_counts():
+    frames = random_frames()
+    shares = np.linalg.svd(frames, compute_uv=False)
+    shares = shares / (shares.sum() + 0.1)
+    expected = np.exp(-(shares * np.log(shares + 0.1)).sum())
+    assert effective_rank(frames, epsilon=0.1) == pytest.approx(expected, rel=1e-8)
+    with pytest.raises(RecipeError, match="positive"):
+        effective_rank(frames, epsilon=0.0)
+
+
+def test_one_utterance_and_constant_frames_have_ranks():
+    one = measure_ranks({"a": random_frames().astype(np.float32)})
+    assert (one.rankme_t, one.rankme_mean) == (pytest.approx(1, abs=1e-5), pytest.approx(1, abs=1e-5))
+    assert one.variance_between_utterances == pytest.approx(0, abs=1e-6)
+    constant = measure_ranks({name: np.full((5, 3), 0.1, np.float32) for name in "abc"})
+    assert constant.global_rank == pytest.approx(1, abs=1e-5)
+    assert constant.variance_between_utterances is None
+
+
+def test_too_few_utterances_are_named():
+    assert "10 utterances are fewer than the 12 dimensions" in (saturation(utterances=10, dimensions=12) or "")
+    assert "less than twice" in (saturation(utterances=20, dimensions=12) or "")
+    assert saturation(utterances=24, dimensions=12) is None
+
+
+def test_a_layer_with_nan_has_no_ranks():
+    frames = utterances()
+    frames["u003"][0, 0] = np.nan
+    with pytest.raises(DataError, match="NaN or infinity"):
+        measure_ranks(frames)

@@ -6,8 +6,8 @@ from ssft.evaluation.systems.condition import Condition
 from ssft.evaluation.systems.conditions import parse_conditions
 from ssft.evaluation.systems.controls import CONTROLS, MeanRemoved, Smoothed, Whitened
 from ssft.evaluation.systems.encoder import EncoderFrames, random_encoder
-from ssft.evaluation.systems.mfcc import Mfcc, MfccFrames
-from ssft.evaluation.systems.opening import open_system
+from ssft.evaluation.systems.mfcc import LogMel, LogMelFrames, Mfcc, MfccFrames
+from ssft.evaluation.systems.opening import open_encoder, open_system
 
 __all__ = [
     "CONTROLS",
@@ -15,11 +15,14 @@ __all__ = [
     "CachedFrames",
     "Condition",
     "EncoderFrames",
+    "LogMel",
+    "LogMelFrames",
     "MeanRemoved",
     "Mfcc",
     "MfccFrames",
     "Smoothed",
     "Whitened",
+    "open_encoder",
     "open_system",
     "parse_conditions",
     "random_encoder",

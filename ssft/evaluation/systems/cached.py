@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ssft.data.corpus import fingerprint
 from ssft.data.rejects import count_reasons, read_rejects
@@ -39,7 +39,7 @@ class CachedFrames:
         name: of the system.
         cache: where the folders go.
         conditions: in which audio is heard, beside clean.
-        condition_layers: which layers are measured in these; None is the last of `layers`.
+        condition_layers: which layers are measured in these; None is the last of `layers`, `all` are all of them.
 
     Attributes:
         rejects: by split and condition, as far as they have been asked for, the utterances that could not be read.
@@ -58,7 +58,7 @@ class CachedFrames:
         name: str,
         cache: Path,
         conditions: Sequence[Condition] = (),
-        condition_layers: Sequence[int] | None = None,
+        condition_layers: Sequence[int] | Literal["all"] | None = None,
     ) -> None:
         self.name = name
         self.corpus = corpus
@@ -69,7 +69,9 @@ class CachedFrames:
         self._heard = {condition.name: condition for condition in conditions}
         self._source = source
         self._clean = source(self.layers)
-        self._in_conditions = tuple(sorted(set(self.layers[-1:] if condition_layers is None else condition_layers)))
+        if condition_layers is None or condition_layers == "all":
+            condition_layers = self.layers if condition_layers else self.layers[-1:]
+        self._in_conditions = tuple(sorted(set(condition_layers)))
         self._folders: dict[tuple[str, str], Path] = {}
         self._features: dict[tuple[str, str, int], FeatureFolder] = {}
         if len(set(self.conditions)) < len(self.conditions):

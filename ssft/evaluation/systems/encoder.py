@@ -29,7 +29,7 @@ class EncoderFrames(CachedFrames):
         cache: a folder for frames, which several systems may share.
         layers: which are measured, as `Extractor` numbers them; None is all.
         conditions: in which audio is heard, beside clean.
-        condition_layers: which layers are measured in these; None is the last of `layers`.
+        condition_layers: which layers are measured in these; None is the last of `layers`, `all` are all of them.
         dtype: `bfloat16` computes under autocast.
 
     Raises:
@@ -51,7 +51,7 @@ class EncoderFrames(CachedFrames):
         cache: Path,
         layers: Sequence[int] | None = None,
         conditions: Sequence[Condition] = (),
-        condition_layers: Sequence[int] | None = None,
+        condition_layers: Sequence[int] | Literal["all"] | None = None,
         dtype: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
         encoder.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,11 +1,12 @@
-"""`MfccFrames`: what there was before encoders learnt anything, as a system."""
+"""`MfccFrames` and `LogMelFrames`: what there was before encoders learnt anything, as systems."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,51 +22,39 @@ from ssft.types import SAMPLE_RATE, Reject, Utterance
 _HOP = 160
 _WINDOW = 400
 _FRAME = 2 * _HOP
+_BANDS = 40
+_MEL = {"n_fft": _WINDOW, "hop_length": _HOP, "n_mels": _BANDS, "center": True}
 
 
-class Mfcc:
-    """Mel-frequency cepstral coefficients at 50 Hz: 13, their slopes and the slopes of these, [F, 39].
+class Acoustics(ABC):
+    """A `FrameSource` of the single layer 0 that computes frames from the spectrum.
 
-    They are computed every 10 ms from windows of 25 ms and 40 mel bands, down to 80 dB below the loudest, with slopes
-    over five frames; every second frame is kept. Frame i is centred at (i + 0.5) * 20 ms, and there are as many as the
-    usual encoder makes, of the layer 0. Means are not removed.
-
-    Example:
-        >>> Mfcc().frames(np.zeros(16000, np.float32)).shape
-        torch.Size([49, 39])
+    Windows of 25 ms every 10 ms, of which every second is kept: frame i is centred at (i + 0.5) * 20 ms, and there are
+    as many as the usual encoder makes.
     """
 
     layers = (0,)
-    width = 39
+    width: ClassVar[int]
+    name: ClassVar[str]
 
-    def __init__(self) -> None:
-        from torchaudio.transforms import MFCC  # type: ignore[import-untyped]  # takes a while to import
-
-        self._cepstrum = MFCC(
-            SAMPLE_RATE,
-            n_mfcc=self.width // 3,
-            melkwargs={"n_fft": _WINDOW, "hop_length": _HOP, "n_mels": 40, "center": True},
-        )
+    @abstractmethod
+    def values(self, wave: Tensor) -> Tensor:
+        """What is kept every second of: [D, T // 160 + 1] of a waveform [T]."""
 
     def frame_rate(self, layer: int) -> float:
         return SAMPLE_RATE / _FRAME
 
     def identity(self) -> dict[str, Any]:
-        return {"model": "mfcc", "weights": "mfcc"}
+        return {"model": self.name, "weights": self.name}
 
     def settings(self) -> dict[str, Any]:
         return {"layers": list(self.layers), "coefficients": self.width, "window": _WINDOW, "hop": _HOP}
 
     def frames(self, wave: np.ndarray) -> Tensor:
-        """Frames [F, 39] of a waveform [T] of at least 400 samples."""
-        from torchaudio.functional import compute_deltas  # type: ignore[import-untyped]
-
-        cepstrum = self._cepstrum(torch.from_numpy(wave))
-        slopes = compute_deltas(cepstrum)
-        values = torch.cat([cepstrum, slopes, compute_deltas(slopes)]).T
+        """Frames [F, D] of a waveform [T] of at least 400 samples."""
         # The window of frame j is centred at sample 160 j: odd ones are at the centres of 20 ms.
         count = (len(wave) - _WINDOW) // _FRAME + 1
-        return values[1::2][:count].contiguous()
+        return self.values(torch.from_numpy(wave)).T[1::2][:count].contiguous()
 
     def parts(
         self, utterances: Sequence[Utterance], *, transform: Transform | None = None, progress: str | None = None
@@ -78,6 +67,55 @@ class Mfcc:
                 yield from batch.rejects
                 for utterance, wave in zip(batch.utterances, batch.waves, strict=True):
                     yield Part(utterance, {0: self.frames(wave)}, utterance.seconds, is_last=True)
+
+
+class Mfcc(Acoustics):
+    """Mel-frequency cepstral coefficients at 50 Hz: 13, their slopes and the slopes of these, [F, 39].
+
+    They are made of 40 mel bands, down to 80 dB below the loudest, with slopes over five frames of 10 ms. Means are not
+    removed.
+
+    Example:
+        >>> Mfcc().frames(np.zeros(16000, np.float32)).shape
+        torch.Size([49, 39])
+    """
+
+    width = 39
+    name = "mfcc"
+
+    def __init__(self) -> None:
+        from torchaudio.transforms import MFCC  # type: ignore[import-untyped]  # takes a while to import
+
+        self._cepstrum = MFCC(SAMPLE_RATE, n_mfcc=self.width // 3, melkwargs=_MEL)
+
+    def values(self, wave: Tensor) -> Tensor:
+        from torchaudio.functional import compute_deltas  # type: ignore[import-untyped]
+
+        cepstrum = self._cepstrum(wave)
+        slopes = compute_deltas(cepstrum)
+        return torch.cat([cepstrum, slopes, compute_deltas(slopes)])
+
+
+class LogMel(Acoustics):
+    """The level of 40 mel bands in dB at 50 Hz, down to 80 dB below the loudest: [F, 40].
+
+    Example:
+        >>> LogMel().frames(np.zeros(16000, np.float32)).shape
+        torch.Size([49, 40])
+    """
+
+    width = _BANDS
+    name = "log-mel"
+
+    def __init__(self) -> None:
+        from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
+
+        self._power = MelSpectrogram(SAMPLE_RATE, **_MEL)
+        self._level = AmplitudeToDB("power", top_db=80.0)
+
+    def values(self, wave: Tensor) -> Tensor:
+        level: Tensor = self._level(self._power(wave))
+        return level
 
 
 class MfccFrames(CachedFrames):
@@ -98,4 +136,14 @@ class MfccFrames(CachedFrames):
         self, corpus: LabelledCorpus, *, cache: Path, name: str = "MFCC", conditions: Sequence[Condition] = ()
     ) -> None:
         source = Mfcc()
+        super().__init__(lambda layers: source, source.layers, corpus, name=name, cache=cache, conditions=conditions)
+
+
+class LogMelFrames(CachedFrames):
+    """`LogMel` as a system of the single layer 0; see `MfccFrames`."""
+
+    def __init__(
+        self, corpus: LabelledCorpus, *, cache: Path, name: str = "log-mel", conditions: Sequence[Condition] = ()
+    ) -> None:
+        source = LogMel()
         super().__init__(lambda layers: source, source.layers, corpus, name=name, cache=cache, conditions=conditions)

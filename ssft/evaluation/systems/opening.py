@@ -1,4 +1,4 @@
-"""`open_system`: a system by what users call it."""
+"""`open_system` and `open_encoder`: a system by what users call it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def open_system(
     cache: Path,
     layers: Sequence[int] | Literal["last"] | None = None,
     conditions: Sequence[Condition] = (),
-    condition_layers: Sequence[int] | None = None,
+    condition_layers: Sequence[int] | Literal["all"] | None = None,
     seed: int = 0,
 ) -> FrameStore:
     """Return a system; its audio is encoded when it is first asked for.
@@ -38,7 +38,7 @@ def open_system(
         cache: a folder for frames, which several systems and calls may share.
         layers: which are measured; None is all. MFCC have one.
         conditions: in which audio is heard, beside clean.
-        condition_layers: which layers are measured in these; None is the last of `layers`.
+        condition_layers: which layers are measured in these; None is the last of `layers`, `all` are all of them.
         seed: of fresh weights.
 
     Raises:
@@ -55,7 +55,7 @@ def open_system(
     if model == MFCC:
         store = MfccFrames(corpus, cache=cache, name=model, conditions=conditions)
     else:
-        encoder = _load(model, seed)
+        encoder = open_encoder(model, seed=seed)
         store = EncoderFrames(
             encoder,
             corpus,
@@ -70,18 +70,26 @@ def open_system(
     return store
 
 
-def _parse(spec: str) -> tuple[str, list[str]]:
-    """A model, and the controls behind it."""
-    model, controls = spec, list[str]()
-    while "+" in model and not Path(model).expanduser().exists():  # a folder may have a + in its name
-        model, _, control = model.rpartition("+")
-        if control not in CONTROLS:
-            raise RecipeError(f"'{spec}': there is no control '{control}'. {closest(control, CONTROLS)}")
-        controls.insert(0, control)
-    return model, controls
+def open_encoder(spec: str, *, seed: int = 0) -> PretrainedEncoder:
+    """Return the encoder that `open_system` takes frames from.
 
+    Args:
+        spec: what `open_system` knows, but `mfcc` and what has a control behind it.
+        seed: of fresh weights.
 
-def _load(model: str, seed: int) -> PretrainedEncoder:
+    Raises:
+        EncoderError: there is no such encoder, or these are only frames.
+        RecipeError: there is no such control.
+
+    Example:
+        >>> open_encoder("random:tiny").num_layers
+        6
+    """
+    model, controls = _parse(spec)
+    if model == MFCC or controls:
+        raise EncoderError(
+            f"{spec} is not an encoder but only frames, so there are no weights or attention to look at."
+        )
     is_random = model.startswith(RANDOM)
     source = model.removeprefix(RANDOM)
     path = Path(source).expanduser()
@@ -95,3 +103,14 @@ def _load(model: str, seed: int) -> PretrainedEncoder:
         if "/" in source or path.exists():
             raise
         raise EncoderError(f"{error} {closest(model, ('tiny', MFCC, f'{RANDOM}tiny'))}") from error
+
+
+def _parse(spec: str) -> tuple[str, list[str]]:
+    """A model, and the controls behind it."""
+    model, controls = spec, list[str]()
+    while "+" in model and not Path(model).expanduser().exists():  # a folder may have a + in its name
+        model, _, control = model.rpartition("+")
+        if control not in CONTROLS:
+            raise RecipeError(f"'{spec}': there is no control '{control}'. {closest(control, CONTROLS)}")
+        controls.insert(0, control)
+    return model, controls
