@@ -16,11 +16,14 @@ from ssft.cli.demo import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
-    "README.md": 14,
+    "README.md": 18,
+    "docs/analysis.md": 1,
     "docs/augmentation.md": 4,
+    "docs/autoencoder.md": 1,
     "docs/concepts.md": 1,
     "docs/encoders.md": 2,
     "docs/evaluation.md": 3,
+    "docs/similarity.md": 2,
     "docs/tutorial.md": 4,
     "docs/units.md": 4,
 }
