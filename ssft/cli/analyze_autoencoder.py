@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 
 from ssft.cli.arguments import positive, tell
@@ -22,13 +21,12 @@ def run(options: argparse.Namespace) -> None:
     from ssft.analysis.autoencoder import Material
     from ssft.analysis.autoencoder_page import advice, panels, record_of, to_markdown
     from ssft.analysis.fold_back import recommend
-    from ssft.analysis.folder import PAGE, RECORD, save_analysis
     from ssft.analysis.pictures import layer_curves
     from ssft.evaluation.systems import open_encoder
 
     if options.layers:
         options.layers = sorted({0, *options.layers, open_encoder(options.model).num_layers})
-    with looking(options, ("frames", "folds")) as look:
+    with looking(options, "autoencoder", [options.model, options.against], ("frames", "folds")) as look:
         material = Material(
             look.corpus,
             look.stores,
@@ -38,19 +36,16 @@ def run(options: argparse.Namespace) -> None:
             seed=options.seed,
         )
         profiles = [material.profile(store) for store in look.stores]
-    recommendation = recommend(profiles[0].fold_backs(), last=profiles[0].layers[-1])
-    names = " and ".join(profile.name for profile in profiles)
-    picture = layer_curves(panels(profiles), title=f"Autoencoder behaviour of {names} on {look.corpus.name}")
-    record = save_analysis(
-        look.out,
-        {
-            **look.facts,
-            "profiles": {profile.name: record_of(profile) for profile in profiles},
-            "recommendation": {**asdict(recommendation), "settings": recommendation.settings},
-        },
-        to_markdown(profiles, recommendation, corpus=look.corpus.name, notes=look.corpus.notes),
-        {"autoencoder": picture},
-    )
-    if options.json:
-        print(json.dumps(record))
-    tell(options, f"\n{advice(recommendation)}\n\nall of it: {look.out / PAGE}, {look.out / RECORD}")
+        recommendation = recommend(profiles[0].fold_backs(), last=profiles[0].layers[-1])
+        tell(options, f"\n{advice(recommendation)}")
+        names = " and ".join(profile.name for profile in profiles)
+        title = f"Autoencoder behaviour of {names} on {look.corpus.name}"
+        look.save(
+            options,
+            {
+                "profiles": {profile.name: record_of(profile) for profile in profiles},
+                "recommendation": {**asdict(recommendation), "settings": recommendation.settings},
+            },
+            to_markdown(profiles, recommendation, corpus=look.corpus.name, notes=look.corpus.notes),
+            {"autoencoder": layer_curves(panels(profiles), title=title)},
+        )

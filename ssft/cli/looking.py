@@ -21,17 +21,25 @@ _AUGMENTED_HOURS = 0.2
 """Enough for means over frames."""
 
 
+MODEL = "a Hub id, a folder (also a run), tiny, mfcc, or random:MODEL, untrained"
+
+
 def add_look(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what is looked at."""
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
+    parser.add_argument("--against", metavar="BASE", help="what the model was made of, or another one, beside it")
+    add_audio(parser)
+
+
+def add_audio(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which audio and layers are looked at, and where results go."""
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a Hub id, a folder (also a run), tiny, mfcc, or random:MODEL, untrained")
     add("--data", required=True, metavar="CORPUS", help="audio, with or without labels, or demo")
-    add("--against", metavar="BASE", help="what the model was made of, or another one, beside it")
     add("--split", default="test", metavar="NAME", help="of the corpus (default: test, which is all without splits)")
     add("--max-hours", type=above_0, default=1.0, metavar="H", help="of more audio, draw H hours (default: 1)")
     add("--layers", type=layer_numbers, metavar="L,L", help="which layers (default: all)")
     add("--seed", type=number, default=0, metavar="N", help="of all draws (default: 0)")
-    add("--out", type=Path, metavar="DIR", help="for results (default: analysis/ACTION-MODEL-CORPUS)")
+    add("--out", type=Path, metavar="DIR", help="for results (default: analysis/WHAT-MODELS-CORPUS)")
     add("--cache", type=Path, metavar="DIR", help="keep frames there, for further calls")
     add("--json", action="store_true", help="print the results as JSON")
 
@@ -55,7 +63,7 @@ class Look:
 
     Args:
         corpus: the part of the audio.
-        stores: the model, and the base if there is one.
+        stores: the models.
         out: where results go.
         facts: what the record begins with.
     """
@@ -79,12 +87,19 @@ class Look:
 
 @contextmanager
 def looking(
-    options: argparse.Namespace, settings: Sequence[str] = (), *, augmented: str | None = None
+    options: argparse.Namespace,
+    what: str,
+    models: Sequence[str | None],
+    settings: Sequence[str] = (),
+    *,
+    augmented: str | None = None,
 ) -> Iterator[Look]:
-    """Open what the options of `add_look` say; frames are kept only where the user wants them.
+    """Open models on the audio of `add_audio`; frames are kept only where the user wants them.
 
     Args:
         options: of the command line.
+        what: is done, as in `what of MODEL against BASE`.
+        models: as `open_system` takes them; None is none.
         settings: names of further options that the figures depend on.
         augmented: in which condition all layers are heard, beside clean, on a part of the audio.
     """
@@ -95,9 +110,9 @@ def looking(
     from ssft.files import remove_folder
     from ssft.runs import environment
 
-    names = list(dict.fromkeys(name for name in (options.model, options.against) if name))
-    subject = f"{options.action} of {' against '.join(names)}"
-    parts = (options.action, *(Path(name).name or name for name in (options.model, options.data)))
+    names = list(dict.fromkeys(name for name in models if name))
+    subject = f"{what} of {' against '.join(names)}"
+    parts = (what, *(Path(name).name or name for name in (*names, options.data)))
     out = options.out or Path("analysis") / "-".join(part.replace(":", "-") for part in parts)
     refuse_foreign(out, subject)
     conditions = parse_conditions(augmentations=[augmented], seed=options.seed) if augmented else []
@@ -138,7 +153,8 @@ def report_layers(options: argparse.Namespace, measures: Sequence[str], columns:
     from ssft.analysis.sample import FrameSample
 
     given = {name: value for name, value in vars(options).items() if name in ("frames", "clusters", "center", "eps")}
-    with looking(options, list(given), augmented=options.augmented if "alignment" in measures else None) as look:
+    augmented = options.augmented if "alignment" in measures else None
+    with looking(options, options.action, [options.model, options.against], list(given), augmented=augmented) as look:
         every = [store.frames(layer=layer) for store in look.stores for layer in store.layers]
         sample = FrameSample(every, most_frames=given.get("frames", MOST_FRAMES), seed=options.seed)
         model, *others = look.stores
