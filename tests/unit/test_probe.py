@@ -217,7 +217,7 @@ def test_an_utterance_alone_is_as_in_a_batch(kind, stride):
     head = (
         LinearHead(DIM, 5, hidden=8)
         if kind == "linear"
-        else RecurrentHead(DIM, 5, hidden=8, stride=stride, dropout=0.5)
+        else RecurrentHead(DIM, 5, hidden=8, stride=stride, dropout=0.5, residual=True)
     )
     model = ProbeModel(2, head).eval()
     stack, lengths = examples.stack(examples.ids)
@@ -231,7 +231,7 @@ def test_an_utterance_alone_is_as_in_a_batch(kind, stride):
 
 def test_the_recurrent_head_is_a_bidirectional_lstm():
     torch.manual_seed(0)
-    head = RecurrentHead(DIM, 5, hidden=8, stride=1, dropout=0.0)
+    head = RecurrentHead(DIM, 5, hidden=8, stride=1, dropout=0.0, residual=False)
     library = torch.nn.LSTM(8, 8, num_layers=2, bidirectional=True, batch_first=True)
     names = [(f"l{layer}{end}", side) for layer in range(2) for side, end in (("ahead", ""), ("back", "_reverse"))]
     for (suffix, side), layer in zip(names, (0, 0, 1, 1), strict=True):
@@ -245,6 +245,18 @@ def test_the_recurrent_head_is_a_bidirectional_lstm():
     expected, _ = torch.nn.utils.rnn.pad_packed_sequence(library(packed)[0], batch_first=True)
     for row, length in enumerate(lengths.tolist()):
         torch.testing.assert_close(head(frames, lengths)[row, :length], head.output(expected)[row, :length])
+
+
+def test_with_residuals_lstms_that_say_nothing_leave_the_projection():
+    torch.manual_seed(0)
+    head = RecurrentHead(DIM, 5, hidden=8, stride=1, dropout=0.0, residual=True)
+    for parameter in head.lstms.parameters():
+        torch.nn.init.zeros_(parameter)
+    frames = torch.randn(2, 6, DIM)
+    projected = head.projector(frames)
+    torch.testing.assert_close(
+        head(frames, torch.tensor([6, 4])), head.output(torch.cat([projected, projected], dim=-1))
+    )
 
 
 def test_the_linear_head_is_two_linear_layers_with_their_gradients():

@@ -39,11 +39,13 @@ class RecurrentHead(nn.Module):
         hidden: units of the projection, and of the LSTMs in each direction.
         stride: r, how many neighbouring frames are put together into one.
         dropout: behind each LSTM layer.
+        residual: add to the output of each LSTM layer what goes into it.
     """
 
-    def __init__(self, dim: int, symbols: int, *, hidden: int, stride: int, dropout: float) -> None:
+    def __init__(self, dim: int, symbols: int, *, hidden: int, stride: int, dropout: float, residual: bool) -> None:
         super().__init__()
         self.stride = stride
+        self.residual = residual
         self.projector = nn.Linear(dim * stride, hidden)
         self.lstms = nn.ModuleList([_BidirectionalLSTM(hidden, hidden), _BidirectionalLSTM(2 * hidden, hidden)])
         self.dropout = nn.Dropout(dropout)
@@ -54,7 +56,9 @@ class RecurrentHead(nn.Module):
         states = self.projector(pad_to(frames, size * self.stride).reshape(len(frames), size, -1))
         lengths = steps(lengths, self.stride)
         for lstm in self.lstms:
-            states = self.dropout(lstm(states, lengths))
+            output = self.dropout(lstm(states, lengths))
+            # The first layer's input goes to both of its directions.
+            states = output + states.repeat(1, 1, output.shape[-1] // states.shape[-1]) if self.residual else output
         return self.output(states)  # type: ignore[no-any-return]
 
 
