@@ -46,7 +46,7 @@ from ssft.evaluation.measure import Score
 from ssft.evaluation.page import MARKS, table
 from ssft.evaluation.probe import PhoneRecognition
 from ssft.evaluation.suite import SystemScores, evaluate
-from ssft.evaluation.systems import CachedFrames, open_system
+from ssft.evaluation.systems import CachedFrames, LastLayer, open_system
 from ssft.randomness import derive_seed
 from ssft.recipe import Recipe, load_recipe
 from ssft.runs import with_overrides
@@ -140,7 +140,7 @@ class Bench:
 
     def measure_base(self) -> None:
         if not self.scores(None).exists():
-            [found] = evaluate(self.corpus, [Last(self.base)], TASKS, seeds=1)
+            [found] = evaluate(self.corpus, [LastLayer(self.base)], TASKS, seeds=1)
             recorded.save(found, self.scores(None), self.bootstrap)
 
     def measure(self, run: Run) -> None:
@@ -183,17 +183,6 @@ class Bench:
         pairs = PairDataset(self.training, augment=loaded.views.augmented, max_seconds=4.0, variants=2)
         keys = [(variant, index) for variant in range(2) for index in range(len(pairs))]
         return CachedPairs(pairs, replace(loaded.encoder, trainable_layers=trained).load(), keys=keys)
-
-
-class Last:
-    """The last layer of the base."""
-
-    def __init__(self, store: FrameStore) -> None:
-        self.name, self.conditions, self.layers = store.name, store.conditions, (LAYERS,)
-        self.frames, self.frame_rate, self.describe = store.frames, store.frame_rate, store.describe
-
-    def layers_in(self, condition: str) -> tuple[int, ...]:
-        return self.layers
 
 
 class Table:

@@ -36,7 +36,7 @@ from ssft.evaluation.corpus import TEST, LabelledCorpus
 from ssft.evaluation.page import table
 from ssft.evaluation.probe import PhoneRecognition
 from ssft.evaluation.suite import evaluate
-from ssft.evaluation.systems import CachedFrames, open_system, parse_conditions
+from ssft.evaluation.systems import CachedFrames, LastLayer, open_system, parse_conditions
 
 RUNS = (
     "score, lr x1",
@@ -91,7 +91,7 @@ class Benchmark:
                 conditions=self.conditions,
             )
             [quality] = layer_quality(
-                self.corpus, store, base=_Last(self.base), measures=MEASURES, most_frames=FRAMES, clusters=CLUSTERS
+                self.corpus, store, base=LastLayer(self.base), measures=MEASURES, most_frames=FRAMES, clusters=CLUSTERS
             )
             [probed] = evaluate(self.corpus, [store], [PhoneRecognition(layers="last", updates=400)], seeds=1)
         per = next(100 * score.value for score in probed.scores.values() if score.measure.name == "PER")
@@ -121,17 +121,6 @@ class Benchmark:
         folder = self.work / "trajectory"
         folder.mkdir(exist_ok=True)
         return folder / (f"{name}-{step}.json" if step else "base.json")
-
-
-class _Last:
-    """The last layer of the base."""
-
-    def __init__(self, store: Any) -> None:
-        self.name, self.conditions, self.layers = store.name, store.conditions, (LAST,)
-        self.frames, self.frame_rate, self.describe = store.frames, store.frame_rate, store.describe
-
-    def layers_in(self, condition: str) -> tuple[int, ...]:
-        return self.layers
 
 
 def show(moments: Sequence[Moment]) -> None:

@@ -29,7 +29,7 @@ from ssft.evaluation.frames import FrameStore
 from ssft.evaluation.results_folder import ResultsFolder
 from ssft.evaluation.suite import SystemScores, evaluate
 from ssft.evaluation.systems import CONTROLS as FREE_CONTROLS
-from ssft.evaluation.systems import open_system, parse_conditions
+from ssft.evaluation.systems import LastLayer, open_system, parse_conditions
 from ssft.evaluation.tasks import make_tasks
 from ssft.randomness import derive_seed
 
@@ -61,17 +61,6 @@ def main() -> None:
             bench.measure(name)
         if step == 1:
             bench.write(names, options.out)
-
-
-class OnlyLast:
-    """The last layer of another system."""
-
-    def __init__(self, store: FrameStore) -> None:
-        self.name, self.conditions, self.layers = store.name, store.conditions, (LAST,)
-        self.frames, self.frame_rate, self.describe = store.frames, store.frame_rate, store.describe
-
-    def layers_in(self, condition: str) -> Sequence[int]:
-        return self.layers
 
 
 class Bench:
@@ -112,7 +101,7 @@ class Bench:
         if name == BASE:
             return base
         if name.startswith(f"{BASE}+"):
-            return FREE_CONTROLS[name.removeprefix(f"{BASE}+")](OnlyLast(base))
+            return FREE_CONTROLS[name.removeprefix(f"{BASE}+")](LastLayer(base))
         if method and method != "rspin_tiny":
             return adapted(Path(spec), base, self.corpus, cut=CUT, cache=cache, conditions=self.conditions)
         return open_system(spec, corpus=self.corpus, cache=cache, layers="last", conditions=self.conditions)

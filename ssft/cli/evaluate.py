@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
     from ssft.evaluation.page import summary
     from ssft.evaluation.results_folder import PAGE, RESULTS, ResultsFolder
     from ssft.evaluation.suite import evaluate
-    from ssft.evaluation.systems import open_system, parse_conditions
+    from ssft.evaluation.systems import MeanRemoved, open_system, parse_conditions
     from ssft.evaluation.tasks import make_tasks
     from ssft.files import remove_folder
     from ssft.overrides import parse_overrides
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> None:
     out = options.out or _default_folder(options)
     # The base first, so that what is saved on the way has differences from it.
     compared = list(dict.fromkeys((*options.against[:1], options.model, *options.against)))
-    controls = [f"{base}+mean-removed" for base in options.against[:1] if is_suite and not options.no_controls]
+    has_control = bool(options.against) and is_suite and not options.no_controls
     folder = ResultsFolder(
         out,
         corpus,
@@ -107,21 +107,24 @@ def run(options: argparse.Namespace) -> None:
         folder.save(systems, complete=False)
         tell(options, f"{systems[-1].name}: {task} in {systems[-1].seconds[task]:.0f} s")
 
+    stores = [
+        open_system(
+            spec,
+            corpus=corpus,
+            cache=options.cache or out / "features",
+            layers="last" if options.task == "robustness" and not options.layers else options.layers,
+            conditions=conditions,
+        )
+        for spec in compared
+    ]
+    controls = [MeanRemoved(stores[0])] if has_control else []
+    given = {store.name for store in stores}
     systems = evaluate(
         corpus,
-        [
-            open_system(
-                spec,
-                corpus=corpus,
-                cache=options.cache or out / "features",
-                layers="last" if options.task == "robustness" and not options.layers else options.layers,
-                conditions=conditions,
-            )
-            for spec in dict.fromkeys((*compared, *controls))
-        ],
+        [*stores, *(control for control in controls if control.name not in given)],
         tasks,
         seeds=options.seeds,
-        untrained_only=controls,
+        untrained_only=[control.name for control in controls],
         after_each=after_each,
     )
     record = folder.save(systems, complete=True)

@@ -15,7 +15,7 @@ from ssft.evaluation.page import to_markdown
 from ssft.evaluation.page import verdict as sentence
 from ssft.evaluation.results import Record, results
 from ssft.evaluation.suite import evaluate
-from ssft.evaluation.systems.controls import MeanRemoved
+from ssft.evaluation.systems import LastLayer, MeanRemoved
 from ssft.evaluation.task import Task
 from ssft.report.document import Block, Fold, Heading, Text
 from ssft.report.markdown import blocks_of
@@ -28,23 +28,6 @@ Made = tuple[Sequence[Block], dict[str, Any]]
 _KEYS = ("systems", "scores", "differences", "base", "corpus", "bootstrap")
 
 
-class LastLayer:
-    """The last layer of a system, on clean audio: to measure all of them would take as long for each."""
-
-    def __init__(self, store: FrameStore) -> None:
-        self.store = store
-        self.name = store.name
-        self.layers: Sequence[int] = (max(store.layers),)
-        self.conditions: Sequence[str] = store.conditions[:1]
-        self.frames = store.frames
-        self.frame_rate = store.frame_rate
-        self.describe = store.describe
-
-    def layers_in(self, condition: str) -> Sequence[int]:
-        """Return the one layer."""
-        return self.layers
-
-
 def measure(
     corpus: LabelledCorpus, adapted: FrameStore, base: FrameStore | None, tasks: Sequence[Task], *, bootstrap: Bootstrap
 ) -> Record:
@@ -55,8 +38,8 @@ def measure(
     Raises:
         DataError: no task can be measured; with the reason for each.
     """
-    control = None if base is None else MeanRemoved(LastLayer(base))
-    stores: list[FrameStore] = [LastLayer(store) for store in (base, adapted) if store is not None]
+    control = None if base is None else MeanRemoved(LastLayer(base, clean=True))
+    stores: list[FrameStore] = [LastLayer(store, clean=True) for store in (base, adapted) if store is not None]
     if control is not None:
         stores.append(control)
     free = [control.name] if control is not None else []

@@ -6,6 +6,7 @@ from ssft.evaluation.systems.condition import Condition
 from ssft.evaluation.systems.conditions import parse_conditions
 from ssft.evaluation.systems.controls import CONTROLS, MeanRemoved, Smoothed, Whitened
 from ssft.evaluation.systems.encoder import EncoderFrames, random_encoder
+from ssft.evaluation.systems.last_layer import LastLayer
 from ssft.evaluation.systems.mfcc import LogMel, LogMelFrames, Mfcc, MfccFrames
 from ssft.evaluation.systems.opening import open_encoder, open_system
 
@@ -15,6 +16,7 @@ __all__ = [
     "CachedFrames",
     "Condition",
     "EncoderFrames",
+    "LastLayer",
     "LogMel",
     "LogMelFrames",
     "MeanRemoved",
