@@ -28,9 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "replication"))
 import selection
 from shared_bottom import SharedBottom
 
-from ssft.analysis.layer_page import QUALITY
 from ssft.analysis.layer_quality import layer_quality
 from ssft.analysis.trajectory import Moment, rank_correlation
+from ssft.analysis.trajectory_page import known_figures
 from ssft.evaluation.corpora import open_corpus
 from ssft.evaluation.corpus import TEST, LabelledCorpus
 from ssft.evaluation.page import table
@@ -53,8 +53,8 @@ BASE, CUT, LAST = "tiny", 4, 6
 TRAIN_HOURS, CLUSTERS, FRAMES = 0.5, 1024, 50_000
 MEASURES = ("ranks", "clusters", "uniformity", "alignment", "drift")
 ERRORS = ("phone ABX", "word ABX", "PER")
-VALIDATION = {"score": "score (label_free)", "discrimination": "discrimination", "invariance": "invariance"}
-LOSS = "training loss"
+SHOWN = ("global_rank", "rankme_t", "relative_inertia", "davies_bouldin", "alignment", "score")
+VALIDATED = ("loss", "score", "discrimination", "invariance")
 
 
 class Benchmark:
@@ -113,8 +113,7 @@ class Benchmark:
         return found
 
     def _moment(self, record: dict[str, Any], validated: dict[str, Any]) -> Moment:
-        figures = {**record["figures"], LOSS: validated["loss"]}
-        figures |= {name: validated[key] for key, name in VALIDATION.items() if key in validated}
+        figures = record["figures"] | {name: validated[name] for name in VALIDATED if name in validated}
         return Moment(record["run"], record["step"], figures, {name: record[name] for name in ERRORS})
 
     def _record(self, name: str, step: int) -> Path:
@@ -126,43 +125,37 @@ class Benchmark:
 def show(moments: Sequence[Moment]) -> None:
     """Print how every figure goes with every error, over all checkpoints and over those that beat the base."""
     base = moments[0]
-    labels = {column.name: column.title for column in QUALITY}
-    names = [name for name in moments[-1].figures if moments[-1].figures[name] is not None]
+    columns = known_figures(moments)
     better = [one for one in moments if one.errors["phone ABX"] < base.errors["phone ABX"]]
     for title, some in (("All checkpoints", moments), ("Those with less phone ABX than the base", better)):
         print(f"\n## {title} ({len(some)} of {len({one.run for one in some})} runs)\n")
         rows = []
-        for name in names:
+        for column in columns:
             cells = []
             for error in ERRORS:
-                own = rank_correlation(some, name, error)
+                own = rank_correlation(some, column.name, error)
                 # Losses of different recipes cannot be compared.
-                cells += ["" if name == LOSS else str(own), f"{own.within:.2f}" if math.isfinite(own.within) else "-"]
-            rows.append([labels.get(name, name), *cells])
+                cells += [
+                    "" if column.name == "loss" else str(own),
+                    f"{own.within:.2f}" if math.isfinite(own.within) else "-",
+                ]
+            rows.append([column.title, *cells])
         print(table(["figure", *(text for error in ERRORS for text in (error, "within runs"))], rows))
     print("\n## What would have been chosen\n")
     rows = [[title, *cells] for title, cells in chosen(moments).items()]
     print(table(["checkpoint", *(f"{error} %" for error in ERRORS)], rows))
     print("\n## All of them\n")
-    shown = [
-        "global_rank",
-        "rankme_t",
-        "relative_inertia",
-        "davies_bouldin",
-        "uniformity",
-        "alignment",
-        *VALIDATION.values(),
-    ]
+    shown = [column for column in columns if column.name in SHOWN]
     rows = [
         [
             one.run,
             str(one.step),
             *(f"{one.errors[name]:.2f}" for name in ERRORS),
-            *(_short(one.figures.get(name)) for name in shown),
+            *(column.shown(one.figures.get(column.name)) for column in shown),
         ]
         for one in moments
     ]
-    print(table(["run", "step", *ERRORS, *(labels.get(name, name) for name in shown)], rows))
+    print(table(["run", "step", *ERRORS, *(column.title for column in shown)], rows))
 
 
 def chosen(moments: Sequence[Moment]) -> dict[str, list[str]]:
@@ -170,15 +163,14 @@ def chosen(moments: Sequence[Moment]) -> dict[str, list[str]]:
     base, *others = moments
     runs = {name: [one for one in others if one.run == name] for name in {one.run for one in others}}
     good = [own for own in runs.values() if min(one.errors["phone ABX"] for one in own) < base.errors["phone ABX"]]
-    score = VALIDATION["score"]
     rules = {
         "the base": lambda own: base,
         "last": lambda own: own[-1],
-        "by score (label_free)": lambda own: max(own, key=lambda one: one.figures[score]),
+        "by score (label_free)": lambda own: max(own, key=lambda one: one.figures["score"]),
         "by score, or the base if it is below 0": lambda own: max(
-            [base, *own], key=lambda one: one.figures.get(score) or 0.0
+            [base, *own], key=lambda one: one.figures.get("score") or 0.0
         ),
-        "by least training loss": lambda own: min(own, key=lambda one: one.figures[LOSS]),
+        "by least training loss": lambda own: min(own, key=lambda one: one.figures["loss"]),
         "by global rank": lambda own: max(own, key=lambda one: one.figures["global_rank"]),
         "by RankMe-t": lambda own: max(own, key=lambda one: one.figures["rankme_t"]),
         "by Davies-Bouldin": lambda own: min(own, key=lambda one: one.figures["davies_bouldin"]),
@@ -193,10 +185,6 @@ def chosen(moments: Sequence[Moment]) -> dict[str, list[str]]:
         best = [min(one.errors[error] for one in own) for own in good]
         found.setdefault(f"the best of each, {len(good)} good runs", []).append(f"{sum(best) / len(best):.2f}")
     return found
-
-
-def _short(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
 
 
 def main() -> None:
