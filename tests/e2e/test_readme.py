@@ -24,7 +24,7 @@ PAGES = {
     "docs/encoders.md": 2,
     "docs/evaluation.md": 3,
     "docs/similarity.md": 2,
-    "docs/tutorial.md": 4,
+    "docs/tutorial.md": 5,
     "docs/units.md": 4,
 }
 """How many commands and Python blocks each page must have at least: finding none would be no test."""
