@@ -1,4 +1,4 @@
-"""Tasks side by side: on two cores, what is trained and what is not are measured at the same time."""
+"""Tasks side by side: on two cores, probes are trained while everything else is measured."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from threading import Event, Lock
 import torch
 
 from ssft.errors import DataError
-from ssft.evaluation.corpus import TEST, LabelledCorpus
-from ssft.evaluation.frames import CLEAN, FrameStore
+from ssft.evaluation.corpus import LabelledCorpus
+from ssft.evaluation.frames import FrameStore
 from ssft.evaluation.measure import Score
 from ssft.evaluation.task import Task
 
@@ -23,15 +23,15 @@ Note = Callable[[Task, Sequence[Score], float], None]
 def measure(
     corpus: LabelledCorpus, store: FrameStore, tasks: Sequence[Task], *, seeds: int, note: Note
 ) -> dict[str, DataError]:
-    """Measure tasks, those that train something in this thread, and the others in a second one meanwhile.
+    """Measure tasks, those that train by gradient in this thread, and the others in a second one meanwhile.
 
     Most of the time a task keeps one core busy, and two threads of one task gain little. So both lanes use a single
-    thread each where there are two to use. PyTorch's random numbers are used by what trains, and by it alone, so
-    figures do not depend on the lanes.
+    thread each where there are two to use. PyTorch's random numbers are used by what trains by gradient, and by it
+    alone, so figures do not depend on the lanes. What both need, the frames of `test`, is made before.
 
     Args:
         corpus: what to measure on.
-        store: where frames come from; its frames should have been made, as `encode` does.
+        store: where frames come from; two threads may ask it at once.
         tasks: what to measure.
         seeds: how often whatever is trained or fitted is.
         note: is told of each task that is done, of one at a time.
@@ -56,11 +56,13 @@ def measure(
             with lock:
                 note(task, scores, time.monotonic() - began)
 
-    trained, others = ([task for task in tasks if task.needs_training is kind] for kind in (True, False))
+    trained, others = ([task for task in tasks if task.trains_by_gradient is kind] for kind in (True, False))
     if not (trained and others) or torch.get_num_threads() < 2:
         run(tasks)
         return {task.name: failed[task.name] for task in tasks if task.name in failed}
-    with _one_thread_each(), ThreadPoolExecutor(1, thread_name_prefix="untrained") as second:
+    for condition in store.conditions:
+        store.frames(layer=store.layers_in(condition)[-1], condition=condition)
+    with _one_thread_each(), ThreadPoolExecutor(1, thread_name_prefix="second lane") as second:
         lane = second.submit(run, others)
         try:
             run(trained)
@@ -68,14 +70,6 @@ def measure(
         finally:
             stop.set()
     return {task.name: failed[task.name] for task in tasks if task.name in failed}
-
-
-def encode(corpus: LabelledCorpus, store: FrameStore) -> None:
-    """Make the frames of every split in clean audio, and of `test` in every condition, while all cores are free."""
-    for split, utterances in corpus.splits.items():
-        for condition in store.conditions if split == TEST else (CLEAN,):
-            if utterances:
-                store.frames(split, layer=store.layers_in(condition)[-1], condition=condition)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 from ssft.errors import DataError
 from ssft.evaluation.corpus import LabelledCorpus
 from ssft.evaluation.frames import CLEAN, FrameStore
-from ssft.evaluation.lanes import encode, measure
+from ssft.evaluation.lanes import measure
 from ssft.evaluation.measure import Score
 from ssft.evaluation.task import Task
 
@@ -96,8 +96,6 @@ def evaluate(
             for task in tasks
             if task.name not in obstacles and not (task.needs_training and store.name in untrained_only)
         ]
-        if {task.needs_training for task in chosen} == {True, False}:
-            encode(corpus, store)
         for task, why in measure(corpus, store, chosen, seeds=seeds, note=note).items():
             if len(tasks) == 1:
                 raise why

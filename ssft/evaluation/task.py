@@ -16,10 +16,12 @@ class Task(Protocol):
     Attributes:
         name: as in `ssft evaluate NAME`, and in results.
         needs_training: it trains something on the split `train`, or fits something there if there is such a split.
+        trains_by_gradient: it draws PyTorch's random numbers, so no two of its kind may be measured at the same time.
     """
 
     name: ClassVar[str]
     needs_training: ClassVar[bool]
+    trains_by_gradient: ClassVar[bool]
 
     def obstacle(self, corpus: LabelledCorpus) -> str | None:
         """Return why the corpus cannot be used for this, and what it lacks, or None. Looks at no audio."""

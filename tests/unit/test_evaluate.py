@@ -40,6 +40,7 @@ class Loudness:
 
     name: ClassVar[str] = "loudness"
     needs_training: ClassVar[bool] = False
+    trains_by_gradient: ClassVar[bool] = False
     fails_on: str = ""
 
     def obstacle(self, corpus: LabelledCorpus) -> str | None:
@@ -60,6 +61,7 @@ class Loudness:
 class Trained(Loudness):
     name: ClassVar[str] = "trained"
     needs_training: ClassVar[bool] = True
+    trains_by_gradient: ClassVar[bool] = True
 
     def scores(self, corpus: LabelledCorpus, store: FrameStore, *, seeds: int = 1) -> Iterator[Score]:
         measures = [

@@ -53,6 +53,7 @@ class Abx:
 
     name: ClassVar[str] = "abx"
     needs_training: ClassVar[bool] = False
+    trains_by_gradient: ClassVar[bool] = False
 
     level: Level = "auto"
     max_group: int = 10

@@ -49,6 +49,7 @@ class CtcProbe(ABC):
 
     name: ClassVar[str]
     needs_training: ClassVar[bool] = True
+    trains_by_gradient: ClassVar[bool] = True
     rates: ClassVar[tuple[ErrorRate, ...]]
     """What is measured; the probe is chosen by the first."""
     needs: ClassVar[str]

@@ -51,7 +51,7 @@ class SpeechRecognition(CtcProbe):
     needs: ClassVar[str] = "no transcripts"
 
     layers: Literal["weighted", "last", "both", "each"] = "weighted"
-    updates: int = 500
+    updates: int = 400
     batch_seconds: float = 20.0
     lr: float = 1e-2
     warmup_updates: int = 20

@@ -57,6 +57,7 @@ class QueryByExample:
 
     name: ClassVar[str] = "qbe"
     needs_training: ClassVar[bool] = False
+    trains_by_gradient: ClassVar[bool] = False
 
     min_seconds: float = 0.3
     min_documents: int = 2

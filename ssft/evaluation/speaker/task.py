@@ -45,6 +45,7 @@ class Speaker:
 
     name: ClassVar[str] = "speaker"
     needs_training: ClassVar[bool] = False
+    trains_by_gradient: ClassVar[bool] = False
 
     pooling: Pooling = "mean"
     frames: int = 4000

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 from ssft.data.corpus import fingerprint
@@ -73,6 +74,7 @@ class CachedFrames:
             condition_layers = self.layers if condition_layers else self.layers[-1:]
         self._in_conditions = tuple(sorted(set(condition_layers)))
         self._folders: dict[tuple[str, str], Path] = {}
+        self._lock = Lock()
         self._features: dict[tuple[str, str, int], FeatureFolder] = {}
         if len(set(self.conditions)) < len(self.conditions):
             raise RecipeError(f"Two conditions have the same name: {', '.join(self.conditions[1:])}. Keep one.")
@@ -100,8 +102,9 @@ class CachedFrames:
                 f"layer={layer}: of {self.name}, layers {_list(self.layers_in(condition))} are measured in {condition}."
             )
         place = (split, condition)
-        if place not in self._folders:
-            self._folders[place] = self._made(split, condition)
+        with self._lock:  # the encoder can only be used by one thread at a time
+            if place not in self._folders:
+                self._folders[place] = self._made(split, condition)
         if (*place, layer) not in self._features:
             self._features[(*place, layer)] = read_features(self._folders[place], layer=layer)
         return self._features[(*place, layer)]

@@ -49,6 +49,7 @@ class Units:
 
     name: ClassVar[str] = "units"
     needs_training: ClassVar[bool] = True
+    trains_by_gradient: ClassVar[bool] = False
 
     clusters: int = 100
     mean_removed: bool = False
