@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import chain
 from threading import Event, Lock
 
 import torch
@@ -23,7 +25,7 @@ Note = Callable[[Task, Sequence[Score], float], None]
 def measure(
     corpus: LabelledCorpus, store: FrameStore, tasks: Sequence[Task], *, seeds: int, note: Note
 ) -> dict[str, DataError]:
-    """Measure tasks, those that train by gradient in this thread, and the others in a second one meanwhile.
+    """Measure tasks: this thread those that train by gradient, a second one the others; who is done first, helps.
 
     Most of the time a task keeps one core busy, and two threads of one task gain little. So both lanes use a single
     thread each where there are two to use. PyTorch's random numbers are used by what trains by gradient, and by it
@@ -42,7 +44,7 @@ def measure(
     stop, lock = Event(), Lock()
     failed: dict[str, DataError] = {}
 
-    def run(lane: Sequence[Task]) -> None:
+    def run(lane: Iterable[Task]) -> None:
         for task in lane:
             began, scores = time.monotonic(), []
             try:
@@ -62,10 +64,17 @@ def measure(
         return {task.name: failed[task.name] for task in tasks if task.name in failed}
     for condition in store.conditions:
         store.frames(layer=store.layers_in(condition)[-1], condition=condition)
+    waiting = deque(others)
+
+    def waiting_ones() -> Iterator[Task]:
+        with suppress(IndexError):  # the other lane took the last
+            while True:
+                yield waiting.popleft()
+
     with _one_thread_each(), ThreadPoolExecutor(1, thread_name_prefix="second lane") as second:
-        lane = second.submit(run, others)
+        lane = second.submit(run, waiting_ones())
         try:
-            run(trained)
+            run(chain(trained, waiting_ones()))
             lane.result()
         finally:
             stop.set()
