@@ -93,6 +93,16 @@ def fit_centres(
     return np.asarray(kmeans.fit(values).cluster_centers_ + mean, dtype=np.float32)
 
 
+def nearest_centres(frames: NDArray[np.floating], centres: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return the number [N] of the nearest of centres [K, D] to each of frames [N, D].
+
+    Raises:
+        DataError: no frames, NaN or infinity.
+    """
+    values, mean = _centred(frames)
+    return _nearest_two(values, centres - mean)[0]
+
+
 def cluster_quality(frames: NDArray[np.floating], centres: NDArray[np.floating]) -> ClusterQuality:
     """Return how good the partition of frames [N, D] is that the nearest of centres [K, D] make.
 
@@ -129,30 +139,6 @@ def cluster_quality(frames: NDArray[np.floating], centres: NDArray[np.floating])
         used_clusters=used,
         clustered_frames=count,
     )
-
-
-def cluster_stability(
-    frames: NDArray[np.floating], *, clusters: int = CLUSTERS, passes: int = PASSES, seed: int = 0
-) -> float:
-    """Return how alike the partitions from two beginnings are: adjusted mutual information, 1 if they are the same.
-
-    Raises:
-        DataError: fewer frames than clusters, NaN or infinity.
-
-    Source: Vinh, Epps and Bailey, JMLR 2010.
-
-    Example:
-        >>> cluster_stability(frames, clusters=100)
-        0.61
-    """
-    from sklearn.metrics import adjusted_mutual_info_score
-
-    values, mean = _centred(frames)
-    found = [
-        _nearest_two(values, fit_centres(frames, clusters=clusters, passes=passes, seed=own) - mean)[0]
-        for own in (seed, derive_seed(seed, "another beginning"))
-    ]
-    return float(adjusted_mutual_info_score(*found))
 
 
 def _centred(frames: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:

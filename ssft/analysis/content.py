@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from ssft.errors import DataError
 from ssft.evaluation.corpus import LabelledCorpus
 from ssft.evaluation.frames import FramesById
 from ssft.evaluation.speaker import SpeakerProbe, halve
-from ssft.evaluation.unit_quality import label_frames
+from ssft.evaluation.unit_quality.labels import NO_PHONE, FrameLabels, label_frames
 from ssft.randomness import derive_seed
 
 _SHRINKAGE = 1e-3
@@ -23,7 +24,7 @@ class SampledPhones:
     """The phones that sampled frames are in.
 
     Args:
-        phones: number of the phone of each frame [N], -1 for pauses and where nothing is aligned.
+        phones: number of the phone of each frame [N], `NO_PHONE` for pauses and where nothing is aligned.
         groups: number of its speaker, or of its utterance where speakers are unknown, [N].
         grouped_by: which of the two.
     """
@@ -48,12 +49,18 @@ def sampled_phones(
     labels = label_frames(corpus, lengths, frame_rate=frame_rate)
     if not labels.phones:
         raise DataError(f"{corpus.name} has no aligned phones (docs/corpora.md).")
-    phones = [
-        labels.phones[name][own] if name in labels.phones else np.full(len(own), -1) for name, own in places.items()
-    ]
     number = {name: index for index, name in enumerate(sorted(set(labels.groups.values())))}
     groups = [np.full(len(own), number.get(labels.groups.get(name, ""), -1)) for name, own in places.items()]
-    return SampledPhones(np.concatenate(phones), np.concatenate(groups), labels.grouped_by)
+    return SampledPhones(phones_at(labels, places), np.concatenate(groups), labels.grouped_by)
+
+
+def phones_at(labels: FrameLabels, places: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return the number of the phone of each frame [N] at the given places, `NO_PHONE` where nothing is aligned."""
+    found = [
+        labels.phones[name][own] if name in labels.phones else np.full(len(own), NO_PHONE)
+        for name, own in places.items()
+    ]
+    return np.concatenate(found)
 
 
 def phone_accuracy(frames: NDArray[np.floating], labels: SampledPhones, *, seed: int = 0) -> float:
@@ -76,7 +83,7 @@ def phone_accuracy(frames: NDArray[np.floating], labels: SampledPhones, *, seed:
     """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-    known = labels.phones >= 0
+    known = labels.phones != NO_PHONE
     groups = sorted(set(labels.groups[known].tolist()), key=lambda group: derive_seed(seed, "half of phones", group))
     training = np.isin(labels.groups, groups[: len(groups) // 2]) & known
     testing = known & ~training

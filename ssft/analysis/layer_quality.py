@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ssft.analysis.clusters import CLUSTERS, ClusterQuality, cluster_quality, cluster_stability, fit_centres
+from ssft.analysis.clusters import CLUSTERS, ClusterQuality, cluster_quality, fit_centres
 from ssft.analysis.content import phone_accuracy, sampled_phones, speaker_accuracy
 from ssft.analysis.drift import cka_distance, cosine_distance
 from ssft.analysis.part import AUGMENTED
 from ssft.analysis.rank import Ranks, measure_ranks
 from ssft.analysis.sample import FrameSample
+from ssft.analysis.similarity.units import cluster_stability
 from ssft.analysis.uniformity import Augmented, uniformity
 from ssft.errors import DataError, RecipeError, closest
 from ssft.evaluation.corpus import TEST, LabelledCorpus
@@ -45,7 +46,7 @@ class LayerQuality:
         layer: the number.
         ranks: effective ranks of frames and utterances.
         clusters: indices of a k-means partition.
-        cluster_stability: `ssft.analysis.clusters.cluster_stability`.
+        cluster_stability: `ssft.analysis.similarity.units.cluster_stability`.
         uniformity: `ssft.analysis.uniformity.uniformity`.
         alignment: `Augmented.alignment`.
         moment_error: `Augmented.moment_error`, a share of 1.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ssft.analysis.content import phones_at
 from ssft.analysis.sample import FrameSample
 from ssft.analysis.similarity.enough import FEWEST_PER_DIMENSION
 from ssft.evaluation.corpus import LabelledCorpus
@@ -74,12 +75,7 @@ def phone_targets(
         rate: frames per second.
     """
     labels = label_frames(corpus, lengths, frame_rate=rate)
-    numbers = np.concatenate(
-        [
-            labels.phones[name][places] if name in labels.phones else np.full(len(places), NO_PHONE)
-            for name, places in sample.places.items()
-        ]
-    )
+    numbers = phones_at(labels, sample.places)
     fold = np.concatenate([np.full(len(places), folds[name]) for name, places in sample.places.items()])
     kept = np.flatnonzero(numbers != NO_PHONE)
     values = {PHONES: _one_hot(numbers[kept])}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssft.cli.arguments import above_0, number, tell
-from ssft.cli.looking import add_clusters, add_rank
+from ssft.cli.looking import Look, add_clusters, add_rank
 
 if TYPE_CHECKING:
     from ssft.analysis.trajectory import Moment
@@ -53,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from ssft.analysis.folder import PAGE, analysis_facts, refuse_foreign, save_analysis
+    from ssft.analysis.folder import analysis_facts, refuse_foreign
     from ssft.analysis.part import analysed_part
     from ssft.analysis.pictures import layer_curves
     from ssft.analysis.trajectory import rank_correlation
@@ -102,13 +101,10 @@ def run(options: argparse.Namespace) -> None:
         },
     }
     picture = layer_curves(step_panels(moments, figures, errors), title=title, axis="step")
-    written = save_analysis(out, {**facts, **record}, page, {"trajectory": picture})
     if errors:
         some = next(own for by_error in correlations.values() for own in by_error.values())
         tell(options, f"\n{correlation_table(correlations, figures, errors)}\n{few(some).strip()}")
-    tell(options, f"\nall of it: {out / PAGE}, {out / 'trajectory.png'}")
-    if options.json:
-        print(json.dumps(written))
+    Look(part, [], out, facts).save(options, record, page, {"trajectory": picture})
 
 
 _SETTINGS = ("split", "max_hours", "tasks", "train_hours", "frames", "clusters", "center", "eps", "seed")
@@ -131,9 +127,9 @@ def _moments(
     with tempfile.TemporaryDirectory(prefix="ssft-trajectory-") as name:
         work = Path(name)
 
-        def store(encoder: Any, title: str) -> FrameStore:
+        def store(encoder: PretrainedEncoder, title: str, cache: Path) -> FrameStore:
             own = (encoder.num_layers,)
-            return EncoderFrames(encoder, corpus, name=title, cache=work / "frames", layers=own, conditions=conditions)
+            return EncoderFrames(encoder, corpus, name=title, cache=cache, layers=own, conditions=conditions)
 
         for folder in options.runs:
             recipe = recorded_recipe(folder)
@@ -141,15 +137,18 @@ def _moments(
             if not steps:
                 raise RunError(f"{folder} has no checkpoint. Train it first: ssft resume {folder}")
             loaded = PretrainedEncoder.load(recipe.encoder.model, revision=recipe.encoder.revision)
-            base = store(loaded, recipe.encoder.model)
+            base = store(loaded, recipe.encoder.model, work / "frames")
             if (weights := base.describe()["weights"]) not in known:
                 known.add(weights)
                 yield Moment(folder.name, 0, *_measured(options, corpus, base, None, tasks))
             recorded = _recorded(folder, steps)
             for step in steps:
-                to = export(folder, work / f"{folder.name}-{step}", step=step)
-                own = store(PretrainedEncoder.load(str(to)), f"{folder.name}, step {step}")
-                figures, errors = _measured(options, corpus, own, base, tasks)
+                # Neither weights nor frames of a checkpoint are needed again, and all of them may not fit.
+                with tempfile.TemporaryDirectory(dir=work) as own:
+                    to = export(folder, Path(own) / "adapted", step=step)
+                    checkpoint = PretrainedEncoder.load(str(to))
+                    heard = store(checkpoint, f"{folder.name}, step {step}", Path(own) / "frames")
+                    figures, errors = _measured(options, corpus, heard, base, tasks)
                 yield Moment(folder.name, step, figures | recorded.get(step, {}), errors)
 
 

@@ -6,10 +6,9 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ssft.cli.arguments import number, print_json, tell
 from ssft.cli.evaluate import TASKS
@@ -19,10 +18,8 @@ from ssft.errors import DataError, RecipeError, SsftError
 if TYPE_CHECKING:
     from ssft.evaluation.frames import FrameStore
     from ssft.evaluation.results import Record
-    from ssft.report.document import Block, Section
+    from ssft.report.document import Made, Section
     from ssft.report.run_files import RunFiles
-
-    Made = tuple[Sequence[Block], dict[str, Any]]
 
 _SECTIONS = {
     "trained": "What was trained",

@@ -61,7 +61,7 @@ def measure(
     trained, others = ([task for task in tasks if task.trains_by_gradient is kind] for kind in (True, False))
     if not (trained and others) or torch.get_num_threads() < 2:
         run(tasks)
-        return {task.name: failed[task.name] for task in tasks if task.name in failed}
+        return failed
     for condition in store.conditions:
         store.frames(layer=store.layers_in(condition)[-1], condition=condition)
     waiting = deque(others)

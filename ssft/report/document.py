@@ -99,6 +99,10 @@ class Neighbours:
 Block = Text | Heading | Bullets | Table | Facts | Picture | Code | Fold | PairSounds | Neighbours
 
 
+Made = tuple[Sequence[Block], dict[str, Any]]
+"""What a section is made of: blocks to read, and the same as plain values."""
+
+
 @dataclass(frozen=True)
 class Section:
     """A part of the report: what is read, and the same as plain values for JSON; `missing` says why there is nothing.

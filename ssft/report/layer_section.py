@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ssft.analysis.findings import caveats, findings, unmeasured
 from ssft.analysis.layer_page import QUALITY, Column, Figures, known_columns, layer_panels, layer_table
@@ -12,7 +11,7 @@ from ssft.analysis.pictures import layer_curves
 from ssft.analysis.sample import FrameSample
 from ssft.evaluation.corpus import LabelledCorpus
 from ssft.evaluation.frames import FrameStore
-from ssft.report.document import Block, Bullets, Fold, Picture, Table, Text
+from ssft.report.document import Block, Bullets, Fold, Made, Picture, Table, Text
 from ssft.report.markdown import blocks_of
 
 CLUSTERS = 100
@@ -23,9 +22,7 @@ _LABEL_FREE = ("moment_error", "alignment", "variance_between_utterances", "glob
 """What the verdict quotes where there are no labels."""
 
 
-def layers(
-    corpus: LabelledCorpus, adapted: FrameStore, base: FrameStore | None, *, seed: int = 0
-) -> tuple[Sequence[Block], dict[str, Any]]:
+def layers(corpus: LabelledCorpus, adapted: FrameStore, base: FrameStore | None, *, seed: int = 0) -> Made:
     """Return figures of every layer before and after, as curves and tables.
 
     Raises:

@@ -17,13 +17,11 @@ from ssft.evaluation.results import Record, results
 from ssft.evaluation.suite import evaluate
 from ssft.evaluation.systems import LastLayer, MeanRemoved
 from ssft.evaluation.task import Task
-from ssft.report.document import Block, Fold, Heading, Text
+from ssft.report.document import Block, Fold, Heading, Made, Text
 from ssft.report.markdown import blocks_of
 
 ADAPTED, BASE = "adapted", "base"
 """What the two are called in a report."""
-
-Made = tuple[Sequence[Block], dict[str, Any]]
 
 _KEYS = ("systems", "scores", "differences", "base", "corpus", "bootstrap")
 

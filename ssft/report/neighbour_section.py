@@ -11,7 +11,7 @@ from ssft.evaluation.bootstrap import Bootstrap
 from ssft.evaluation.corpus import TEST, LabelledCorpus
 from ssft.evaluation.frames import FrameStore
 from ssft.evaluation.measure import Score
-from ssft.report.document import Block, Clip, Heading, Neighbours, Table, Text
+from ssft.report.document import Block, Clip, Heading, Made, Neighbours, Table, Text
 from ssft.report.neighbours import (
     NeighbourSearch,
     Stretch,
@@ -19,12 +19,11 @@ from ssft.report.neighbours import (
     loud_stretches,
     score,
     whole_utterances,
+    with_frames,
     word_stretches,
 )
 from ssft.report.sound import Sound
 from ssft.types import Utterance
-
-Made = tuple[Sequence[Block], dict[str, Any]]
 
 _MOST_STRETCHES = 4000
 _PLAYED_SECONDS = 4.0
@@ -96,7 +95,7 @@ class NeighbourSection:
     def _search(self, stretches: Sequence[Stretch]) -> dict[str, NeighbourSearch]:
         """By system, among the stretches of which all systems have frames."""
         for name, frames in self.frames.items():
-            stretches = NeighbourSearch(stretches, frames, self.rates[name], most=_PER_SYSTEM).stretches
+            stretches = with_frames(stretches, frames, self.rates[name])
         return {
             name: NeighbourSearch(stretches, frames, self.rates[name], most=_PER_SYSTEM)
             for name, frames in self.frames.items()

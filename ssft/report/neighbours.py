@@ -178,6 +178,11 @@ class NeighbourSearch:
         return np.array([everywhere[own[1]] - here[own] if own[1] else 0 for own in values], dtype=np.int64)
 
 
+def with_frames(stretches: Sequence[Stretch], frames: FramesById, frame_rate: float) -> list[Stretch]:
+    """Return the stretches that a search finds frames of."""
+    return [one for one in stretches if _mean(one, frames, frame_rate) is not None]
+
+
 def score(measure: Measure, layer: int) -> Score:
     """Return the measure as a score of a layer, so that two systems can be compared by their bootstrap."""
     return Score(_TASK, layer, CLEAN, (measure,))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ssft.data import PairDataset
 from ssft.errors import DataError
-from ssft.report.document import Block, PairSounds, Text
+from ssft.report.document import Block, Made, PairSounds, Text
 from ssft.report.pairs import SIDES, hear
 from ssft.report.pictures import picture
 from ssft.report.sound import Sound
@@ -16,7 +15,7 @@ from ssft.types import Reject
 _KEYS = "Keys: `A` plays the original and `B` the augmented one of the marked pair, from the same place on."
 
 
-def pairs(heard: PairDataset, *, count: int) -> tuple[Sequence[Block], dict[str, Any]]:
+def pairs(heard: PairDataset, *, count: int) -> Made:
     """A few pairs of the first epoch, of different speakers, with what was drawn for them.
 
     Raises:

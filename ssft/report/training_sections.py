@@ -14,11 +14,9 @@ from ssft.data.audio import REASONS
 from ssft.errors import RunError
 from ssft.evaluation.items import UNKNOWN_SPEAKERS
 from ssft.report.curves import names_of, training_curves
-from ssft.report.document import Block, Code, Facts, Fold, Picture, Table, Text
+from ssft.report.document import Block, Code, Facts, Fold, Made, Picture, Table, Text
 from ssft.report.run_files import RunFiles
 from ssft.types import Reject
-
-Made = tuple[Sequence[Block], dict[str, Any]]
 
 _REJECTS_NAMED = 3
 

@@ -3,7 +3,8 @@ import pytest
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 
-from ssft.analysis.clusters import cluster_quality, cluster_stability, fit_centres
+from ssft.analysis.clusters import cluster_quality, fit_centres
+from ssft.analysis.similarity.units import cluster_stability
 from ssft.errors import DataError, RecipeError
 
 
